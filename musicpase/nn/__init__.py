@@ -1,0 +1,1 @@
+"""The PASE and PASE+ encoders as plain PyTorch modules."""

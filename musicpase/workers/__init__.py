@@ -1,0 +1,1 @@
+"""Workers: one pretext task each, with its target, its head and its loss."""
