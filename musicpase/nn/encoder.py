@@ -1,18 +1,32 @@
 """PASE and PASE+: a waveform in, one embedding every 10 ms out."""
 
 from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
 
 import torch
+from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
+from musicpase import weights
 from musicpase.config import HOP_LENGTH, SAMPLE_RATE, EncoderConfig
 from musicpase.nn.blocks import ConvBlock, padding
 from musicpase.nn.qrnn import QRNN
 
 __all__ = ["PASE", "PASEPlus", "frame_times", "receptive_field"]
 
+Encoder = TypeVar("Encoder", bound="PASE")
 
-class PASE(nn.Module):
+
+class PASE(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="musicpase",
+    license="mit",
+    pipeline_tag="feature-extraction",
+    tags=["audio", "music", "music-information-retrieval", "embeddings", "self-supervised-learning"],
+    paper_url="https://arxiv.org/abs/2102.03229",
+):
     """Problem-agnostic speech encoder (arXiv 1904.03416), and PASE+ (arXiv 2001.09239) by its configuration.
 
     Eight convolutional blocks, the first a bank of sinc filters; for PASE+ a QRNN and, from every block but the
@@ -72,6 +86,52 @@ class PASE(nn.Module):
         y: Tensor = self.W(self.rnn(x[..., :frames]))
         y = self.norm_out(sum(skips, start=y))
         return y
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """What `save_pretrained` and `push_to_hub` write: `config.json`, and `model.safetensors` in fp16."""
+        weights.save_folder(self.config, self.state_dict(), Path(save_directory))
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override] # narrower on purpose: see the deviation
+        cls: type[Encoder],
+        pretrained_model_name_or_path: str | Path,
+        *,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
+    ) -> Encoder:
+        """Load a model folder, or a repository of the Hugging Face Hub, in evaluation mode.
+
+        *deviation* from the mixin, whose arguments these are: always strict, every tensor checked, unknown keys of
+        the configuration refused, and never a pickle in the place of `model.safetensors`.
+
+        Args:
+            pretrained_model_name_or_path: a folder with `config.json` and `model.safetensors`, or `owner/name`.
+            force_download: fetch again what the cache has.
+            token: access token for the Hub; the stored one if not given.
+            cache_dir: the Hub's cache if not given.
+            local_files_only: do not use the network.
+            revision: branch, tag or commit of the repository.
+
+        Returns:
+            The encoder in fp32 on the CPU.
+
+        Raises:
+            ModelError: it cannot be found, read, or trusted; the message says why.
+        """
+        folder = Path(pretrained_model_name_or_path)
+        if not folder.is_dir():
+            folder = weights.download_folder(
+                str(pretrained_model_name_or_path),
+                revision,
+                token=token,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+            )
+        return weights.load_folder(cls, folder)[0]
 
 
 class PASEPlus(PASE):

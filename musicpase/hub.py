@@ -1,0 +1,178 @@
+"""Which weights there are, and from a name, a path or a repository to a module: the one way to load an encoder."""
+
+import dataclasses
+import hashlib
+import os
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from musicpase import weights
+from musicpase.config import EncoderConfig
+from musicpase.errors import ModelError
+from musicpase.nn import PASE, PASEPlus
+
+__all__ = ["DEFAULT_MODEL", "ModelRecord", "UntrainedWeightsWarning", "list_models", "load_module"]
+
+DEFAULT_MODEL = "paseplus-music"
+
+
+class UntrainedWeightsWarning(UserWarning):
+    """The weights in use are random: embeddings are reproducible, but they have learned nothing."""
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """What is known about a set of weights.
+
+    Attributes:
+        name: what `load_module` takes for it: a published name, a path, or a repository.
+        trained: False for weights that are an initialisation; a file or repository not known here counts as trained.
+        sha256: of `model.safetensors` (or of the checkpoint file), which every output carries; of an
+            initialisation that of the file it would be saved as.
+        licence: SPDX identifier, or "unknown".
+        source: where the weights come from, in words.
+        training_data: what they were trained on.
+        recipe: the file under `recipes/` that trains them again, or "".
+        repo_id: repository on the Hugging Face Hub for weights not bundled in the package, or "".
+        revision: the commit of that repository that `sha256` belongs to.
+    """
+
+    name: str
+    trained: bool
+    sha256: str
+    licence: str = "unknown"
+    source: str = ""
+    training_data: str = "unknown"
+    recipe: str = ""
+    repo_id: str = ""
+    revision: str = ""
+
+
+# To publish trained weights: put config.json and model.safetensors into musicpase/weights/<name>/ (bundled in the
+# wheel) or on the Hub (repo_id, revision), and change the record here; `sha256sum model.safetensors` gives the hash.
+RECORDS = (
+    ModelRecord(
+        name=DEFAULT_MODEL,
+        trained=False,
+        sha256="3fb286377c4141cb297c4caeb60f886e3a7803e633ea2387397f3cc71088092f",
+        licence="MIT",
+        source="PASE+ as initialised from seed 0, made on load",
+        training_data="none",
+    ),
+)
+BUNDLED = Path(weights.__file__).parent
+
+
+def list_models() -> tuple[ModelRecord, ...]:
+    """The records of all published weights, the default first."""
+    return RECORDS
+
+
+def load_module(name_or_path: str | Path = DEFAULT_MODEL, *, revision: str | None = None) -> tuple[PASE, ModelRecord]:
+    """Load an encoder from wherever its weights are.
+
+    Looked for in this order: a published name (bundled in the package, else its pinned commit on the Hub), a local
+    folder or file, a repository of the Hugging Face Hub. A published name or a repository can be had as a file's
+    neighbour by its path: `./paseplus-music`.
+
+    Args:
+        name_or_path: a published name (`list_models`); a folder with `config.json` and `model.safetensors`; a
+            `.safetensors` file; a `.ckpt` of the original PASE or PASE+; or `owner/name` on the Hub.
+        revision: branch, tag or commit, for the Hub only.
+
+    Returns:
+        The module, fp32 on the CPU and in evaluation mode, and its record.
+
+    Raises:
+        ModelError: not found, not readable, damaged, or not what its record says; one line that says what to do.
+
+    Warns:
+        UntrainedWeightsWarning: the weights are an initialisation.
+    """
+    name = os.fspath(name_or_path)
+    published = {record.name: record for record in RECORDS}
+    path = Path(name).expanduser()
+    if name in published:
+        module, record = _load_published(published[name], revision)
+    elif path.exists() or _looks_like_a_path(name):
+        if revision is not None:
+            raise ModelError(f"{name}: a revision only goes with a repository on the Hub, this is a local path")
+        module, record = _load_local(name, path)
+    else:
+        module, record = _load_repository(name, revision)
+    if not record.trained:
+        warnings.warn(
+            f"the weights of {record.name} are not trained ({record.source}): good for tests, not for music",
+            UntrainedWeightsWarning,
+            stacklevel=2,
+        )
+    return module, record
+
+
+def _make(config: EncoderConfig) -> PASE:
+    """The class that a configuration is named after."""
+    return PASEPlus(config) if config.qrnn else PASE(config)
+
+
+def _looks_like_a_path(name: str) -> bool:
+    return name.endswith((".ckpt", ".safetensors")) or re.fullmatch(r"[\w.-]+/[\w.-]+", name) is None
+
+
+def _load_published(record: ModelRecord, revision: str | None) -> tuple[PASE, ModelRecord]:
+    """Bundled weights, or pinned ones from the Hub, checked; or, for a record without either, the initialisation."""
+    folder = BUNDLED / record.name
+    if revision is not None and not record.repo_id:
+        raise ModelError(f"{record.name}: comes with the package and has no revisions; leave the revision out")
+    if revision is not None and revision != record.revision:
+        return _load_repository(record.repo_id, revision)
+    if not folder.is_dir() and record.repo_id:
+        folder = weights.download_folder(record.repo_id, record.revision)
+    if not folder.is_dir():
+        return _initialised(record)
+    module, sha256 = weights.load_folder(_make, folder)
+    if sha256 != record.sha256:
+        raise ModelError(
+            f"{folder}: damaged, not the published weights of {record.name}: sha256 {sha256}, expected "
+            f"{record.sha256}; delete this folder and {'try again' if record.repo_id else 'reinstall musicpase'}"
+        )
+    return module, record
+
+
+def _initialised(record: ModelRecord) -> tuple[PASE, ModelRecord]:
+    """The seed-0 initialisation, rounded as saving it would, so that a saved copy gives the same embeddings."""
+    with weights.isolated():
+        torch.default_generator.manual_seed(0)  # only this one: `torch.manual_seed` also seeds every GPU
+        module = PASEPlus()
+    state = module.state_dict()
+    sha256 = hashlib.sha256(weights.weights_bytes(state)).hexdigest()
+    for key, value in state.items():
+        value.copy_(weights.stored(key, value))
+    return module.eval(), dataclasses.replace(record, sha256=sha256)
+
+
+def _load_local(name: str, path: Path) -> tuple[PASE, ModelRecord]:
+    load = weights.load_folder if path.is_dir() else weights.load_file
+    module, sha256 = load(_make, path)
+    return module, _record_of(name, sha256, f"local file {path}")
+
+
+def _load_repository(repo_id: str, revision: str | None) -> tuple[PASE, ModelRecord]:
+    folder = weights.download_folder(repo_id, revision)
+    try:
+        module, sha256 = weights.load_folder(_make, folder)
+        weights.check_against_cache(folder, sha256)
+    except ModelError as error:
+        raise ModelError(f"{error} (from the Hub's cache: delete {folder} to fetch {repo_id} again)") from None
+    return module, _record_of(repo_id, sha256, f"https://huggingface.co/{repo_id} at {folder.name}")
+
+
+def _record_of(name: str, sha256: str, source: str) -> ModelRecord:
+    """The published record of these very weights, or one that says what little is known."""
+    for record in RECORDS:
+        if record.sha256 == sha256:
+            return record
+    return ModelRecord(name=name, trained=True, sha256=sha256, source=source)

@@ -1,0 +1,23 @@
+"""Weights on disk and on the Hub: read without trust, written atomically; knows modules only as an argument.
+
+A model folder holds `config.json` (an `EncoderConfig`) and `model.safetensors`. Nothing here imports the encoder:
+whoever loads passes the function that makes a module from a configuration.
+"""
+
+from musicpase.weights.download import check_against_cache, download_folder
+from musicpase.weights.files import shown, write_atomic
+from musicpase.weights.load import isolated, load_file, load_folder
+from musicpase.weights.save import save_folder, stored, weights_bytes
+
+__all__ = [
+    "check_against_cache",
+    "download_folder",
+    "isolated",
+    "load_file",
+    "load_folder",
+    "save_folder",
+    "shown",
+    "stored",
+    "weights_bytes",
+    "write_atomic",
+]
