@@ -64,6 +64,7 @@ RECORDS = (
         training_data="none",
     ),
 )
+REPO_ID = r"[\w-][\w.-]*/[\w.-]+(?<!\.ckpt)(?<!\.safetensors)"
 BUNDLED = Path(weights.__file__).parent
 
 
@@ -98,12 +99,10 @@ def load_module(name_or_path: str | Path = DEFAULT_MODEL, *, revision: str | Non
     path = Path(name).expanduser()
     if name in published:
         module, record = _load_published(published[name], revision)
-    elif path.exists() or _looks_like_a_path(name):
-        if revision is not None:
-            raise ModelError(f"{name}: a revision only goes with a repository on the Hub, this is a local path")
-        module, record = _load_local(name, path)
-    else:
+    elif re.fullmatch(REPO_ID, name) and not path.exists():
         module, record = _load_repository(name, revision)
+    else:
+        module, record = _load_local(name, path, revision)
     if not record.trained:
         warnings.warn(
             f"the weights of {record.name} are not trained ({record.source}): good for tests, not for music",
@@ -116,10 +115,6 @@ def load_module(name_or_path: str | Path = DEFAULT_MODEL, *, revision: str | Non
 def _make(config: EncoderConfig) -> PASE:
     """The class that a configuration is named after."""
     return PASEPlus(config) if config.qrnn else PASE(config)
-
-
-def _looks_like_a_path(name: str) -> bool:
-    return name.endswith((".ckpt", ".safetensors")) or re.fullmatch(r"[\w.-]+/[\w.-]+", name) is None
 
 
 def _load_published(record: ModelRecord, revision: str | None) -> tuple[PASE, ModelRecord]:
@@ -154,7 +149,14 @@ def _initialised(record: ModelRecord) -> tuple[PASE, ModelRecord]:
     return module.eval(), dataclasses.replace(record, sha256=sha256)
 
 
-def _load_local(name: str, path: Path) -> tuple[PASE, ModelRecord]:
+def _load_local(name: str, path: Path, revision: str | None) -> tuple[PASE, ModelRecord]:
+    if revision is not None:
+        raise ModelError(f"{weights.shown(name)}: a revision only goes with a repository on the Hub (owner/name)")
+    if path.name == name and not path.suffix and not os.path.lexists(path):
+        names = ", ".join(record.name for record in RECORDS)
+        raise ModelError(
+            f"{weights.shown(name)}: no such model (there are: {names}), nor a file or folder of that name"
+        )
     load = weights.load_folder if path.is_dir() else weights.load_file
     module, sha256 = load(_make, path)
     return module, _record_of(name, sha256, f"local file {path}")
