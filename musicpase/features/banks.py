@@ -68,7 +68,7 @@ def dct_matrix(n_mels: int, n_mfcc: int) -> Tensor:
 
 
 def beta_prior(config: PyinConfig) -> tuple[Tensor, Tensor]:
-    """pYIN's thresholds and how much each one counts.
+    """Thresholds of pYIN and how much each one counts.
 
     Returns:
         Thresholds `(n_thresholds,)` in (0, 1], and the mass of the beta distribution below each one and above

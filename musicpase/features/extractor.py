@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from musicpase.config import SAMPLE_RATE
 from musicpase.errors import ConfigError
-from musicpase.features.harmony import Chroma
 from musicpase.features.config import FeatureConfig
 from musicpase.features.framing import check_waveform
-from musicpase.features.voicing import Prosody
+from musicpase.features.harmony import Chroma
 from musicpase.features.rhythm import Tempogram
 from musicpase.features.spectrum import MelSpectrum, Mfcc, PowerSpectrum, power_to_db
+from musicpase.features.voicing import Prosody
 
 __all__ = ["FEATURES", "Features", "chroma", "lps", "mfcc", "prosody", "tempogram"]
 
@@ -109,7 +109,8 @@ def _full_precision(device_type: str) -> Iterator[None]:
 
 
 def _one(name: str, waveform: Tensor, sample_rate: int) -> Tensor:
-    return Features((name,)).to(waveform.device)(waveform, sample_rate=sample_rate)[name]
+    found: dict[str, Tensor] = Features((name,)).to(waveform.device)(waveform, sample_rate=sample_rate)
+    return found[name]
 
 
 def lps(waveform: Tensor, *, sample_rate: int = SAMPLE_RATE) -> Tensor:

@@ -68,4 +68,4 @@ def per_clip(function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
     """
     if batch.device.type != "cpu":
         return function(batch)
-    return torch.cat([function(clip) for clip in batch.split(1)])
+    return torch.cat([function(clip) for clip in torch.split(batch, 1)])

@@ -5,26 +5,12 @@ from torch import Tensor, nn
 
 from musicpase.features.banks import TUNINGS_PER_SEMITONE, chroma_banks, tuning_edges
 from musicpase.features.config import FeatureConfig
+from musicpase.features.parabola import parabolic_shift
 
-__all__ = ["Chroma", "parabolic_shift"]
+__all__ = ["Chroma"]
 
 PEAK_FMIN, PEAK_FMAX = 150.0, 4000.0  # Hz; where librosa.piptrack looks for peaks
 PEAK_THRESHOLD = 0.1  # a peak is above this share of its frame's loudest bin (librosa.piptrack)
-
-
-def parabolic_shift(left: Tensor, centre: Tensor, right: Tensor) -> Tensor:
-    """Where the parabola through three neighbouring values has its extremum, relative to the middle one.
-
-    Float64 inside and float32 outside, in the order of librosa's compiled stencil: pYIN's pitch bins and the
-    tuning's histogram are decided by the last bits.
-
-    Returns:
-        A shift in (-1, 1) bins; 0 where the extremum is farther away (or nowhere: a straight line).
-    """
-    curvature = (left + right).double() - 2.0 * centre.double()
-    slope = (right - left).double() / 2.0
-    inside = slope.abs() < curvature.abs()
-    return torch.where(inside, -slope / torch.where(inside, curvature, 1.0), 0.0).float()
 
 
 class Chroma(nn.Module):

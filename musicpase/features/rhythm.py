@@ -55,6 +55,6 @@ class Tempogram(nn.Module):
         # A transform twice as long keeps the correlation from wrapping around.
         spectrum = torch.fft.rfft(frames, 2 * lags)
         product = spectrum.real.square() + spectrum.imag.square()
-        correlation = torch.fft.irfft(product, 2 * lags)[..., :lags]
+        correlation: Tensor = torch.fft.irfft(product, 2 * lags)[..., :lags]
         largest = correlation.abs().amax(dim=2, keepdim=True)
         return correlation / torch.where(largest < torch.finfo(largest.dtype).tiny, 1.0, largest)

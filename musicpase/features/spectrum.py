@@ -8,7 +8,7 @@ from musicpase.features.banks import dct_matrix, hann_window, mel_bank
 from musicpase.features.config import AMIN, TOP_DB, FeatureConfig
 from musicpase.features.framing import frame, per_clip
 
-__all__ = ["Mfcc", "MelSpectrum", "PowerSpectrum", "power_to_db"]
+__all__ = ["MelSpectrum", "Mfcc", "PowerSpectrum", "power_to_db"]
 
 
 def power_to_db(power: Tensor) -> Tensor:
@@ -46,7 +46,8 @@ class PowerSpectrum(nn.Module):
     def _transform(self, waveform: Tensor) -> Tensor:
         half = self.config.n_fft // 2
         frames = frame(F.pad(waveform, (half, half)), self.config.n_fft, self.config.hop_length)
-        return torch.fft.rfft(frames * self.window).to(torch.complex64).abs().square()
+        spectrum: Tensor = torch.fft.rfft(frames * self.window).to(torch.complex64)
+        return spectrum.abs().square()
 
 
 class MelSpectrum(nn.Module):

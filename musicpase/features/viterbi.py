@@ -91,13 +91,9 @@ class BandedViterbi(nn.Module):
         _, grid, bins = probability.shape
         clips = max(1, BLOCK_BYTES // (grid * 2 * bins * probability.element_size()))
         voiced_probability = probability.sum(2).clamp(0.0, 1.0)
-        states = torch.cat(
-            [
-                self._backward(self._forward(self._observe(part, voiced)))
-                for part, voiced in zip(probability.split(clips), voiced_probability.split(clips), strict=True)
-            ],
-            dim=1,
-        ).T
+        parts = zip(torch.split(probability, clips), torch.split(voiced_probability, clips), strict=True)
+        paths = [self._backward(self._forward(self._observe(*part))) for part in parts]
+        states = torch.cat(paths, dim=1).T
         return states % bins, states < bins, voiced_probability
 
     def _observe(self, probability: Tensor, voiced: Tensor) -> _Observations:

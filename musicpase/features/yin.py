@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musicpase.features.banks import beta_prior
-from musicpase.features.harmony import parabolic_shift
 from musicpase.features.config import FeatureConfig
 from musicpase.features.framing import frame
+from musicpase.features.parabola import parabolic_shift
 
 __all__ = ["PitchCandidates", "difference", "troughs"]
 
@@ -39,7 +39,8 @@ def difference(frames: Tensor, max_period: int) -> Tensor:
     energy = frames[..., :max_period].square().cumsum(-1)
     raw = 2.0 * (correlation[..., :1] - correlation[..., 1:]) - energy
     period = torch.arange(1, max_period + 1, dtype=raw.dtype, device=raw.device)
-    return raw / (raw.cumsum(-1) / period + torch.finfo(raw.dtype).tiny)
+    normalised: Tensor = raw / (raw.cumsum(-1) / period + torch.finfo(raw.dtype).tiny)
+    return normalised
 
 
 def troughs(curve: Tensor) -> Tensor:
