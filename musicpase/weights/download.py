@@ -68,6 +68,8 @@ def _reason(error: Exception) -> str:
     """What went wrong with a download, and what to do about it, in one line."""
     from huggingface_hub import errors
 
+    if isinstance(error.__cause__, errors.FileMetadataError):  # which the client hides behind "not in the cache"
+        return "the answer is not the Hub's (a proxy or login page?): check the network and HF_ENDPOINT"
     reasons: tuple[tuple[type[Exception], str], ...] = (  # the first that fits; special before general
         (errors.HFValidationError, "not a repository id (owner/name)"),
         (errors.GatedRepoError, "gated: accept its terms on that page, then log in with `hf auth login`"),
@@ -82,14 +84,12 @@ def _reason(error: Exception) -> str:
             "connect once, or copy the folder here and pass its path",
         ),
         (errors.EntryNotFoundError, f"no {CONFIG_NAME} and {WEIGHTS_NAME} in it, so it is no musicpase model"),
-        (
-            errors.FileMetadataError,
-            "the answer is not the Hub's (a proxy or login page?): check the network and HF_ENDPOINT",
-        ),
     )
     for kind, reason in reasons:
         if isinstance(error, kind):
             return reason
+    if isinstance(error, errors.HfHubHTTPError) and error.response.status_code in (401, 403):
+        return "access denied: log in with `hf auth login`, or check HF_TOKEN"
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return f"download failed ({shown(lines[0], 200)}); try again, or copy the folder here and pass its path"
 
