@@ -131,6 +131,6 @@ def deduce_config(path: Path, shapes: Shapes) -> EncoderConfig:
         embedding_dim=shape("W.weight", 3)[0],
         channels=tuple(shape(f"blocks.{index}.norm.weight", 1)[0] for index in blocks),
         qrnn=qrnn,
-        qrnn_dim=max(1, shape("rnn.layers.0.linear.weight", 2)[0] // 3) if qrnn else default.qrnn_dim,
+        qrnn_dim=shape("W.weight", 3)[1] if qrnn else default.qrnn_dim,
         skips=any(key.startswith("denseskips.") for key in shapes),
     )

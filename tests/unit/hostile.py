@@ -1,0 +1,124 @@
+"""Checkpoints that attack whoever reads them, written by hand; each would leave a canary or take all memory."""
+
+import io
+import pickle
+import struct
+import tarfile
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.unit.models import small_module
+
+HEAD = b"PK\x05\x06"
+
+
+class Runs:
+    """Pickles as a call of `function(*arguments)`."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: object) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[object, ...]]:
+        return self.call
+
+
+def write_canary(path: str) -> None:
+    Path(path).touch()
+
+
+def archive(pickled: bytes, data: dict[str, bytes] | None = None, compression: int = zipfile.ZIP_STORED) -> bytes:
+    """The layout of torch.save around any pickle."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as file:
+        file.writestr("archive/data.pkl", pickled)
+        file.writestr("archive/version", "3\n")
+        for name, content in (data or {}).items():
+            file.writestr(f"archive/{name}", content)
+    return buffer.getvalue()
+
+
+def saved(content: object, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer, **options)
+    return buffer.getvalue()
+
+
+def tar(pickled: bytes) -> bytes:
+    """The format before torch 0.1.10."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as file:
+        for name in ("sys_info", "pickle", "storages", "tensors"):
+            info = tarfile.TarInfo(name)
+            info.size = len(pickled)
+            file.addfile(info, io.BytesIO(pickled))
+    return buffer.getvalue()
+
+
+def executing(canary: Path) -> dict[str, bytes]:
+    """Files that create the canary when they are unpickled without restriction."""
+    import os
+
+    calls = {
+        "system": Runs(os.system, f"touch {canary}"),
+        "eval": Runs(eval, f"open({str(canary)!r}, 'w').close()"),
+        "ours": Runs(write_canary, str(canary)),
+    }
+    files = {}
+    for name, call in calls.items():
+        content = {**small_module().state_dict(), "x": call}
+        files[f"{name}_zip"] = saved(content)
+        files[f"{name}_legacy"] = saved(content, _use_new_zipfile_serialization=False)
+        files[f"{name}_raw2"] = pickle.dumps(content["x"], protocol=2)
+        files[f"{name}_raw4"] = pickle.dumps(content["x"], protocol=4)
+        files[f"{name}_raw0"] = pickle.dumps(content["x"], protocol=0)
+        files[f"{name}_zip4"] = archive(pickle.dumps(call, protocol=4))
+        files[f"{name}_tar"] = tar(pickle.dumps(call, protocol=2))
+    # A name that the unpickler trusts, on the way to one it must not.
+    files["indirect"] = archive(b"\x80\x02ctorch._utils\n_import_dotted_name\nX\x09\x00\x00\x00os.system\x85R.")
+    files["nested"] = archive(b"\x80\x02ctorch.serialization\nload\nX\x01\x00\x00\x00x\x85R.")
+    return files
+
+
+def exhausting() -> dict[str, bytes]:
+    """Files that are small on disk and claim hundreds of gigabytes, or endless work."""
+    state = small_module().state_dict()
+    stride0 = OrderedDict(state)
+    for key in ("W.weight", "W.bias", "norm_out.running_mean", "norm_out.running_var"):
+        stride0[key] = torch.zeros(1).expand(1 << 36, *state[key].shape[1:])
+    many = OrderedDict(state)
+    many["W.weight"] = torch.zeros(1).expand(60_000, state["W.weight"].shape[1], 1)
+    good = saved(state)
+    return {
+        "stride0": saved(stride0),
+        "stride0_plausible": saved(many),
+        "stride0_legacy": saved(stride0, _use_new_zipfile_serialization=False),
+        "bomb": archive(b"\x80\x02}.", {"data/0": bytes(200_000_000)}, zipfile.ZIP_DEFLATED),
+        "lists": archive(b"\x80\x02" + b"]" * 4_000_000 + b"."),
+        "long_pickle": archive(b"\x80\x02" + b"]" * 8_000_000 + b"."),
+        "legacy_lists": saved({}, _use_new_zipfile_serialization=False)[:14] + b"\x80\x02" + b"]" * 5_000_000 + b".",
+        "huge_string": archive(b"\x80\x04\x8d" + struct.pack("<Q", 1 << 60) + b"x."),
+        "huge_legacy_string": b"\x80\x02\x8d" + struct.pack("<Q", 1 << 61) + b"x.",
+        "directory": good[: good.rindex(HEAD) + 12] + struct.pack("<L", 1 << 30) + good[good.rindex(HEAD) + 16 :],
+        "comment": good + HEAD + bytes(16) + b"\x04\x00abcd",
+        "overlapping": overlapping(),
+    }
+
+
+def overlapping() -> bytes:
+    """A zip archive whose directory names one stored entry a thousand times."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("archive/data.pkl", b"\x80\x02}.")
+        file.writestr("archive/data/0", bytes(1_000_000))
+        entry = file.getinfo("archive/data/0")
+        for index in range(1000):
+            twin = zipfile.ZipInfo(f"archive/data/{index + 1}")
+            twin.header_offset, twin.file_size, twin.compress_size = entry.header_offset, 1_000_000, 1_000_000
+            twin.CRC, twin.create_system, twin.flag_bits = entry.CRC, entry.create_system, entry.flag_bits
+            file.filelist.append(twin)
+    return buffer.getvalue()
