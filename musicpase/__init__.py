@@ -1,3 +1,60 @@
-"""Music embeddings from a PASE+ encoder pre-trained by multi-task self-supervision (arXiv 2102.03229)."""
+"""Music embeddings from a PASE+ encoder pre-trained by multi-task self-supervision (arXiv 2102.03229).
+
+    >>> import musicpase
+    >>> encoder = musicpase.load_encoder()  # doctest: +SKIP
+    >>> encoder.embed_file("song.mp3").shape  # doctest: +SKIP
+    (512,)
+
+Importing this package is quick: torch is loaded when a name below is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from musicpase.hub import ModelRecord, UntrainedWeightsWarning, list_models, load_module
+    from musicpase.inference.encoder import Encoder, Frames, Stream, load_encoder
+    from musicpase.inference.pipeline import Failure, Result
+    from musicpase.inference.pooling import Pooling
+    from musicpase.nn import PASE, PASEPlus
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "ModelRecord": "musicpase.hub",
+    "UntrainedWeightsWarning": "musicpase.hub",
+    "list_models": "musicpase.hub",
+    "load_module": "musicpase.hub",
+    "Encoder": "musicpase.inference.encoder",
+    "Frames": "musicpase.inference.encoder",
+    "Stream": "musicpase.inference.encoder",
+    "load_encoder": "musicpase.inference.encoder",
+    "Failure": "musicpase.inference.pipeline",
+    "Result": "musicpase.inference.pipeline",
+    "Pooling": "musicpase.inference.pooling",
+    "PASE": "musicpase.nn",
+    "PASEPlus": "musicpase.nn",
+}
+__all__ = [
+    "PASE",
+    "Encoder",
+    "Failure",
+    "Frames",
+    "ModelRecord",
+    "PASEPlus",
+    "Pooling",
+    "Result",
+    "Stream",
+    "UntrainedWeightsWarning",
+    "__version__",
+    "list_models",
+    "load_encoder",
+    "load_module",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name's home when it is first asked for."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'musicpase' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

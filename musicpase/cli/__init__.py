@@ -1,1 +1,84 @@
-"""The command line: every command parses its arguments, calls the library, prints."""
+"""The command line: every command parses its arguments, calls the library, prints.
+
+Nothing heavy is imported before a command runs: `musicpase --help` answers without torch.
+"""
+
+import importlib
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from musicpase import __version__
+from musicpase.errors import MusicpaseError
+
+__all__ = ["main"]
+
+# Name: (module, line of help). Written here so that the list of commands imports none of them.
+COMMANDS = {
+    "embed": ("musicpase.cli.embed", "Embed audio files: one vector per file, per segment, or every 10 ms."),
+    "merge": ("musicpase.cli.merge", "Join the outputs of `embed --shard` into one."),
+    "info": ("musicpase.cli.info", "Show versions, devices and the model."),
+    "models": ("musicpase.cli.info", "List the published models."),
+    "export": ("musicpase.cli.export", "Export an encoder to ONNX."),
+    "features": ("musicpase.cli.features", "Draw the hand-crafted features of a file."),
+}
+
+
+class _Commands(click.Group):
+    """A group that imports a command when it is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="musicpase")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Music embeddings from a PASE+ encoder: a folder of songs in, a matrix out."""
+
+
+def main() -> None:
+    """Run the command line and exit: 0 all good, 1 some inputs failed, 2 nothing usable, 130 on Ctrl-C."""
+    signal.signal(signal.SIGTERM, _terminated)
+    debug = "--debug" in sys.argv[1:]
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except MusicpaseError as error:
+        if debug:
+            raise
+        fail(str(error))
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("musicpase: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(2)
+
+
+def fail(message: str) -> None:
+    """Print one line and exit with 2."""
+    from musicpase.audio import escape
+
+    click.echo(f"musicpase: error: {escape(message)}", err=True)
+    sys.exit(2)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a run as tidily as Ctrl-C, with the shell's exit code for it."""
+    raise SystemExit(128 + number)

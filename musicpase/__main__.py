@@ -1,0 +1,6 @@
+"""`python -m musicpase`."""
+
+from musicpase.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""`musicpase embed`: a folder of songs in, a matrix out."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from musicpase.errors import AudioError, ConfigError, OutputError
+
+if TYPE_CHECKING:
+    from musicpase.audio import Found
+    from musicpase.inference.encoder import Encoder
+    from musicpase.inference.pipeline import Failure, Progress, Result
+    from musicpase.inference.pooling import Pooling
+    from musicpase.inference.sinks import FolderSink, Job, MatrixSink
+
+
+class _Shard(click.ParamType):
+    """`i/n`, from 1."""
+
+    name = "i/n"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        number, _, of = str(value).partition("/")
+        if number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of):
+            return int(number), int(of)
+        self.fail(f"{value!r} is not i/n with 1 <= i <= n")
+
+
+@click.command()
+@click.argument("inputs", nargs=-1)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="OUT",
+    help="emb.npy, emb.npz or emb.parquet; with --frames a folder.",
+)
+@click.option("--files-from", metavar="LIST", help="Read more inputs from a file, one per line; - is stdin.")
+@click.option("--frames", is_flag=True, help="One vector every 10 ms, one .npz per file.")
+@click.option("--segment", type=float, metavar="S", help="One vector per window of S seconds.")
+@click.option("--hop", type=float, metavar="S", help="From one window to the next [default: the window].")
+@click.option(
+    "--model", default="paseplus-music", show_default=True, help="Name, folder, file, or Hub repository owner/name."
+)
+@click.option("--revision", help="Of a Hub repository: branch, tag or commit.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16, or fp16 on a GPU.")
+@click.option("--workers", type=click.IntRange(0), help="Decoding processes [default: one per core, at most 8].")
+@click.option("--batch-seconds", type=float, metavar="S", help="Audio computed at once [default: by device].")
+@click.option("--max-duration", type=float, metavar="S", help="Skip files that are longer.")
+@click.option("--shard", type=_Shard(), help="Only every n-th input, from the i-th; `merge` joins the parts.")
+@click.option("--resume/--overwrite", default=False, help="Continue a run that was stopped [default: --overwrite].")
+@click.option("--sha256", "hash_files", is_flag=True, help="Put each file's SHA-256 into the index.")
+@click.option("--strict", is_flag=True, help="End with an error at the first file that is skipped or damaged.")
+@click.option("--quiet", is_flag=True, help="No progress, no notes, no summary; skipped files are still named.")
+def embed(inputs: tuple[str, ...], files_from: str | None, output: Path, **options: Any) -> int:
+    r"""Embed audio files, folders (recursively), globs, URLs, or - for a list on stdin.
+
+    \b
+    musicpase embed songs/ -o emb.npy                  one row per file; emb.csv says which
+    musicpase embed songs/ -o emb.parquet --segment 10 one row per 10 s
+    musicpase embed songs/ -o frames/ --frames         one row every 10 ms, one .npz per file
+    """
+    if not inputs and files_from is None:
+        raise click.UsageError("no inputs: name files or folders, or --files-from LIST")
+    return Run(output, options).execute(inputs, files_from)
+
+
+class Run:
+    """One run of the command: options in, exit code out."""
+
+    def __init__(self, output: Path, options: dict[str, Any]) -> None:
+        self.output = output
+        self.options = options
+        self.quiet: bool = options["quiet"]
+
+    def execute(self, inputs: tuple[str, ...], files_from: str | None) -> int:
+        """Find, load, embed, write."""
+        pooling = self.pooling()
+        found = self.find(inputs, files_from)
+        self.check_output(pooling, [source.path for source in found.sources])
+        if not found.sources:
+            for path, reason in found.failures:
+                self.skipped(path, reason)
+            raise AudioError(f"no audio found ({found.ignored} other files ignored)")
+        encoder = self.load()
+        job = self.job(found, encoder, pooling)
+        sink = self.open_sink(job, pooling)
+        for _, path, reason in job.failed:
+            self.skipped(path, reason)
+        return self.drive(encoder, sink, job, pooling)
+
+    def pooling(self) -> "Pooling":
+        """One row per file, frame or segment."""
+        from musicpase.inference.pooling import Pooling
+
+        segment, hop = self.options["segment"], self.options["hop"]
+        if self.options["frames"] and segment is not None:
+            raise ConfigError("--frames and --segment exclude each other")
+        kind = "frames" if self.options["frames"] else "mean" if segment is None else "segments"
+        return Pooling(kind, segment, hop)
+
+    def find(self, inputs: tuple[str, ...], files_from: str | None) -> "Found":
+        """The inputs' audio files."""
+        from musicpase.audio import find_audio
+
+        return find_audio(inputs, files_from=files_from)
+
+    def check_output(self, pooling: "Pooling", paths: list[str]) -> None:
+        """Refuse what cannot be written before any work is done."""
+        from musicpase.inference.outputs import check_output
+
+        if pooling.kind != "frames":
+            check_output(self.output, paths)
+            return
+        if self.output.suffix in (".npy", ".npz", ".parquet") or self.output.is_file():
+            raise ConfigError(f"{self.output}: --frames writes one file per input, so name a folder")
+        if not self.output.absolute().parent.is_dir():
+            raise OutputError(f"cannot write {self.output}: there is no folder {self.output.parent}")
+
+    def load(self) -> "Encoder":
+        """The encoder; what there is to say about it on stderr."""
+        import warnings
+
+        from musicpase.inference.encoder import load_encoder
+
+        names = ("revision", "device", "precision", "batch_seconds")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            encoder = load_encoder(self.options["model"], **{name: self.options[name] for name in names})
+        for warning in caught:
+            self.say(f"musicpase: warning: {warning.message}")
+        if not self.quiet:
+            self.say(f"musicpase: {encoder.record.name} on {encoder.device}, {encoder.precision}")
+        return encoder
+
+    def job(self, found: "Found", encoder: "Encoder", pooling: "Pooling") -> "Job":
+        """The inputs of this shard and the settings that a resumed run must share."""
+        from musicpase.inference.sinks import Job, shard_positions
+
+        shard = self.options["shard"]
+        positions = shard_positions(len(found.sources), shard)
+        # What was no file at all comes behind the files, and goes with the first shard.
+        failed = (
+            [(len(found.sources) + i, path, reason) for i, (path, reason) in enumerate(found.failures)]
+            if shard is None or shard[0] == 1
+            else []
+        )
+        settings = {
+            **encoder.provenance(),
+            "pooling": pooling.kind,
+            "segment_s": pooling.segment_s,
+            "hop_s": pooling.hop_s,
+            "shard": None if shard is None else list(shard),
+        }
+        counts = {"found": len(positions) + len(failed) + found.ignored, "ignored": found.ignored}
+        sources = [found.sources[position] for position in positions]
+        return Job(sources, positions, failed, settings, counts, encoder.embedding_dim)
+
+    def open_sink(self, job: "Job", pooling: "Pooling") -> "MatrixSink | FolderSink":
+        """Where the rows go."""
+        from musicpase.inference.sinks import FolderSink, MatrixSink
+
+        kind = FolderSink if pooling.kind == "frames" else MatrixSink
+        return kind(job, self.output, resume=self.options["resume"])
+
+    def drive(self, encoder: "Encoder", sink: "MatrixSink | FolderSink", job: "Job", pooling: "Pooling") -> int:
+        """Embed what is pending; leave a state to resume on Ctrl-C, nothing on an error."""
+        try:
+            summary = self.embed_pending(encoder, sink, job, pooling)
+            if not sink.embedded():
+                raise AudioError(f"none of {len(sink.failed())} inputs could be embedded")
+            sink.finish()
+        except (KeyboardInterrupt, SystemExit):
+            sink.close(remove=False)
+            self.say(f"musicpase: stopped; the same command with --resume continues {self.output}")
+            raise
+        except BaseException:
+            sink.close(remove=True)
+            raise
+        failed = len(sink.failed())
+        if not self.quiet:
+            self.say(
+                f"musicpase: {len(sink.embedded())} embedded, {failed} skipped, {job.counts['ignored']} ignored, "
+                f"{job.counts['found']} found; {summary}"
+            )
+        return 1 if failed else 0
+
+    def embed_pending(
+        self, encoder: "Encoder", sink: "MatrixSink | FolderSink", job: "Job", pooling: "Pooling"
+    ) -> str:
+        """Run the pipeline over what the sink does not have yet; returns a line about the speed."""
+        from musicpase.inference.pipeline import Progress, embed_sources
+
+        pending = sink.pending()
+        progress = Progress()
+        writer = getattr(sink, "writer", None)
+        results = embed_sources(
+            encoder,
+            [job.sources[i] for i in pending],
+            pooling=pooling,
+            workers=self.options["workers"],
+            max_duration=self.options["max_duration"],
+            hash_files=self.options["hash_files"],
+            progress=progress,
+            writer=writer and (lambda index: writer(pending[index])),
+        )
+        for result in self.with_progress(results, progress, len(job.sources), len(job.sources) - len(pending)):
+            self.store(sink, result, pending[result.index])
+        speed = f"{progress.audio_s / 3600:.2f} h of audio at {progress.times_real_time:.0f} x real time"
+        return speed if pending else "nothing was left to do"
+
+    def store(self, sink: "MatrixSink | FolderSink", result: "Result | Failure", index: int) -> None:
+        """Hand one result to the sink, and say what the user should know about it."""
+        from dataclasses import replace
+
+        from musicpase.inference.pipeline import Failure
+
+        result = replace(result, index=index)
+        if isinstance(result, Failure):
+            self.skipped(result.path, result.reason)
+            sink.fail(result)
+            return
+        for warning in result.warnings:
+            self.say(f"musicpase: warning: {result.path}: {warning}")
+            if self.options["strict"]:
+                raise AudioError(f"{result.path}: {warning} (--strict)")
+        sink.write(result)
+
+    def with_progress(
+        self, results: "Iterator[Result | Failure]", progress: "Progress", total: int, initial: int
+    ) -> "Iterator[Result | Failure]":
+        """A progress bar on a terminal: files, hours of audio, x real time, time left."""
+        from tqdm import tqdm
+
+        disable = True if self.quiet or not sys.stderr.isatty() else None
+        with tqdm(total=total, initial=initial, unit="file", disable=disable, dynamic_ncols=True) as bar:
+            for result in results:
+                yield result
+                bar.set_postfix_str(f"{progress.audio_s / 3600:.2f} h, {progress.times_real_time:.0f} x real time")
+                bar.update()
+
+    def skipped(self, path: str, reason: str) -> None:
+        """One line for a file that is not in the output; with --strict the end."""
+        if self.options["strict"]:
+            raise AudioError(f"{path}: {reason} (--strict)")
+        self.say(f"musicpase: skipped {path}: {reason}")
+
+    def say(self, line: str) -> None:
+        """One line on stderr, safe for a terminal, above the progress bar."""
+        from tqdm import tqdm
+
+        from musicpase.audio import escape
+
+        tqdm.write(escape(line), file=sys.stderr)

@@ -1,0 +1,43 @@
+"""Which device to compute on, and in which precision."""
+
+import torch
+
+from musicpase.errors import ConfigError
+
+__all__ = ["DTYPES", "pick_device", "pick_precision"]
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn "auto" into the best device there is, and refuse one that is not there."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    kind, _, index = name.partition(":")
+    if kind not in available or (index and not index.isdigit()):
+        raise ConfigError(f"device is {name!r}: it must be auto, cpu, cuda, cuda:N or mps")
+    if not available[kind] or (kind == "cuda" and index and int(index) >= torch.cuda.device_count()):
+        raise ConfigError(f"device {name!r} is not available on this machine: use --device auto or cpu")
+    return torch.device(name)
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """Turn "auto" into what the device computes natively: bf16 with the instructions for it, else fp32."""
+    if name == "auto":
+        return "bf16" if has_bf16(device) else "fp32"
+    if name not in DTYPES:
+        raise ConfigError(f"precision is {name!r}: it must be one of auto, {', '.join(DTYPES)}")
+    if name == "fp16" and device.type == "cpu":
+        raise ConfigError("precision fp16 needs a GPU: on a CPU use bf16 or fp32")
+    return name
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether matrix products in bf16 run on instructions made for it (emulated, they are slower than fp32)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(bool(getattr(torch.cpu, flag, bool)()) for flag in flags)
+    return False

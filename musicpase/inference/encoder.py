@@ -1,0 +1,287 @@
+"""`load_encoder` and the `Encoder` it returns: a waveform, a file or many files in, embeddings out."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from musicpase import audio
+from musicpase.config import HOP_LENGTH, SAMPLE_RATE
+from musicpase.errors import AudioError, ConfigError
+from musicpase.hub import DEFAULT_MODEL, ModelRecord, load_module
+from musicpase.inference.batching import Batcher, Track
+from musicpase.inference.devices import DTYPES, pick_device, pick_precision
+from musicpase.inference.engine import Engine
+from musicpase.inference.pipeline import Failure, Result, embed_sources
+from musicpase.inference.pooling import FramePool, Pooling
+from musicpase.nn import PASE, frame_times
+
+__all__ = ["Encoder", "Frames", "Stream", "load_encoder"]
+
+# Seconds of audio that are computed at once. On a CPU 4 s keep two cores busy and still leave the largest
+# activation near the cache (0.5 s: 36 x real time, 2 s: 45, 4 s: 51, two AVX-512 cores); a GPU wants thousands
+# of frames per matrix product.
+STRIP_SECONDS = {"cpu": 4.0, "cuda": 120.0, "mps": 30.0}
+
+Waveform = NDArray[Any] | Tensor
+
+
+@dataclass(frozen=True)
+class Frames:
+    """One embedding every 10 ms.
+
+    Attributes:
+        embedding: `(frames, embedding_dim)` float32.
+        timestamps: centre of each frame's receptive field [s], `(frames,)` float64: `(160 i + 150.5) / 16000`.
+    """
+
+    embedding: NDArray[np.float32]
+    timestamps: NDArray[np.float64]
+
+
+class Encoder:
+    """An encoder ready to embed; made by `load_encoder`.
+
+    Attributes:
+        record: where the weights come from.
+        device: where it computes.
+        precision: "fp32", "bf16" or "fp16".
+        embedding_dim: width of an embedding.
+    """
+
+    sample_rate = SAMPLE_RATE
+    hop_length = HOP_LENGTH
+
+    def __init__(
+        self, module: PASE, record: ModelRecord, device: torch.device, precision: str, batch_seconds: float
+    ) -> None:
+        self.record = record
+        self.device = device
+        self.precision = precision
+        self.embedding_dim = module.config.embedding_dim
+        self.config = module.config
+        self._module = module
+        self.batch_seconds = batch_seconds
+        self._engine = self._new_engine(batch_seconds)
+
+    def _new_engine(self, seconds: float) -> Engine:
+        frames = round(seconds * SAMPLE_RATE / HOP_LENGTH)
+        return Engine(self._module, frames, self.device, DTYPES[self.precision])
+
+    def embed(self, waveform: Waveform | Sequence[Waveform], sample_rate: int) -> NDArray[np.float32]:
+        """The mean embedding of one sound, or of each of a batch.
+
+        Args:
+            waveform: in [-1, 1], any float or integer type that `audio.to_mono` takes, numpy or torch:
+                `(samples,)` mono; `(channels, samples)`, mixed to mono; `(batch, channels, samples)`; or a list of
+                the first two, of any lengths.
+            sample_rate: of the waveform [Hz]; resampled to 16 kHz where it differs.
+
+        Returns:
+            `(embedding_dim,)`, or `(batch, embedding_dim)` for a batch, float32.
+
+        Raises:
+            AudioError: the sound is shorter than 10 ms or holds NaN or infinity.
+        """
+        single = not isinstance(waveform, (list, tuple)) and as_array(waveform).ndim < 3
+        sounds: Sequence[Waveform] = [waveform] if single else list(waveform)  # type: ignore[list-item,arg-type]
+        pools = self._pool_all(sounds, sample_rate, Pooling("mean"))
+        rows = [pool.rows()[0] for pool in pools]
+        if single:
+            return rows[0]
+        return np.stack(rows) if rows else np.empty((0, self.embedding_dim), np.float32)
+
+    def frames(self, waveform: Waveform, sample_rate: int) -> Frames:
+        """One embedding every 10 ms of one sound; arguments and errors as for `embed`.
+
+        Returns:
+            `Frames` with `samples // 160` rows, samples counted at 16 kHz.
+        """
+        (pool,) = self._pool_all([waveform], sample_rate, Pooling("frames"))
+        return Frames(pool.rows(), frame_times(self.config, pool.frames).numpy())
+
+    def _pool_all(self, sounds: Sequence[Waveform], sample_rate: int, pooling: Pooling) -> list[Any]:
+        batcher = Batcher(self._engine)
+        pools = []
+        for sound in sounds:
+            samples = audio.to_mono(as_array(sound), sample_rate)
+            pools.append(pooling.new(self._engine.head))
+            track = Track(pools[-1])
+            batcher.push(track, samples)
+            batcher.close(track)
+        batcher.flush()
+        return pools
+
+    def embed_file(self, path: str | os.PathLike[str]) -> NDArray[np.float32]:
+        """The mean embedding of an audio file (anything `musicpase embed` reads), `(embedding_dim,)`.
+
+        Raises:
+            AudioError: the file cannot be used; the message says why.
+        """
+        (result,) = self.embed_files([path], workers=0)
+        if isinstance(result, Failure):
+            raise AudioError(f"{audio.escape(result.path)}: {result.reason}")
+        row: NDArray[np.float32] = result.rows[0]
+        return row
+
+    def embed_files(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        pooling: Pooling | None = None,
+        workers: int | None = None,
+        max_duration: float | None = None,
+    ) -> Iterator[Result | Failure]:
+        """Embed many files, decoding ahead in worker processes; one bad file is one `Failure`.
+
+        Args:
+            paths: files, in any format that `musicpase embed` reads.
+            pooling: one row per file (default), per frame or per segment.
+            workers: decoding processes; by default as many as there are cores, at most 8; 0 decodes in this process.
+            max_duration: files longer than this [s] become failures.
+
+        Yields:
+            A `Result` or a `Failure` per path, in the order of the paths.
+        """
+        sources = [audio.Source(os.fspath(path), os.fspath(path)) for path in paths]
+        return embed_sources(self, sources, pooling=pooling, workers=workers, max_duration=max_duration)
+
+    def stream(self, *, block_seconds: float = 0.5) -> "Stream":
+        """A live stream at 16 kHz: push blocks, get the frames that have become final.
+
+        Args:
+            block_seconds: frames come in groups of this length [s], about 0.1 s after their last sample.
+        """
+        return Stream(self, self._new_engine(block_seconds))
+
+    def new_batcher(self) -> Batcher:
+        """A batcher of its own for one run over many sounds."""
+        return Batcher(self._engine)
+
+    @property
+    def head(self) -> torch.nn.Linear:
+        """The linear top: features to embeddings."""
+        return self._engine.head
+
+    def provenance(self) -> dict[str, Any]:
+        """What an output must say about where it comes from."""
+        from musicpase import __version__
+
+        return {
+            "model": self.record.name,
+            "weights_sha256": self.record.sha256,
+            "trained": self.record.trained,
+            "weights_licence": self.record.licence,
+            "musicpase": __version__,
+            "precision": self.precision,
+            "device": self.device.type,
+            "sample_rate": SAMPLE_RATE,
+            "hop_length": HOP_LENGTH,
+            "embedding_dim": self.embedding_dim,
+        }
+
+
+class Stream:
+    """A live stream; made by `Encoder.stream`. What it returns equals `Encoder.frames` on the whole."""
+
+    def __init__(self, encoder: Encoder, engine: Engine) -> None:
+        self._encoder = encoder
+        self._batcher = Batcher(engine)
+        self._pool = FramePool(engine.head)
+        self._track = Track(self._pool)
+        self._given = 0
+
+    def push(self, samples: Waveform) -> Frames:
+        """Append mono samples at 16 kHz, `(samples,)` in [-1, 1]; returns the frames that are new, maybe none."""
+        block = np.ascontiguousarray(as_array(samples), dtype=np.float32)
+        if block.ndim != 1:
+            raise AudioError(f"a stream takes mono blocks (samples,), got shape {block.shape}")
+        if not np.isfinite(block).all():
+            raise AudioError("non-finite samples in the stream")
+        self._batcher.push(self._track, block)
+        return self._new_frames()
+
+    def close(self) -> Frames:
+        """End of the stream: the remaining frames."""
+        self._batcher.close(self._track)
+        self._batcher.flush()
+        return self._new_frames()
+
+    def _new_frames(self) -> Frames:
+        first, self._given = self._given, self._pool.frames
+        times = frame_times(self._encoder.config, self._given - first, first)
+        return Frames(self._pool.rows(), times.numpy())
+
+
+def as_array(waveform: Waveform) -> NDArray[Any]:
+    """A waveform as a numpy array in memory of the CPU."""
+    return waveform.detach().cpu().numpy() if isinstance(waveform, Tensor) else np.asarray(waveform)
+
+
+@overload
+def load_encoder(
+    name_or_path: str | os.PathLike[str] = DEFAULT_MODEL,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    batch_seconds: float | None = None,
+    trainable: Literal[False] = False,
+) -> Encoder: ...
+
+
+@overload
+def load_encoder(
+    name_or_path: str | os.PathLike[str] = DEFAULT_MODEL,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    trainable: Literal[True],
+) -> PASE: ...
+
+
+def load_encoder(
+    name_or_path: str | os.PathLike[str] = DEFAULT_MODEL,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    batch_seconds: float | None = None,
+    trainable: bool = False,
+) -> Encoder | PASE:
+    """Load an encoder.
+
+    Args:
+        name_or_path: a published model's name, a folder or file with weights, or a Hub repository `owner/name`.
+        revision: of the Hub repository: branch, tag or commit.
+        device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the best there is.
+        precision: "fp32", "bf16", "fp16" (GPU only), or "auto": bf16 where the device computes in it natively.
+        batch_seconds: seconds of audio computed at once; memory grows with it.
+        trainable: return the plain `torch.nn.Module` in training mode instead,
+            `(batch, samples) -> (batch, embedding_dim, frames)`.
+
+    Raises:
+        ModelError: the weights cannot be found, read or trusted.
+        ConfigError: the device or the precision is not to be had here.
+
+    Example:
+        >>> import numpy as np
+        >>> encoder = load_encoder(device="cpu")  # doctest: +SKIP
+        >>> encoder.embed(np.zeros(16000), sample_rate=16000).shape  # doctest: +SKIP
+        (512,)
+    """
+    where = pick_device(device)
+    if not trainable:
+        precision = pick_precision(precision, where)
+    module, record = load_module(os.fspath(name_or_path), revision=revision)
+    if trainable:
+        return module.to(where).train()
+    seconds = STRIP_SECONDS[where.type] if batch_seconds is None else batch_seconds
+    if not 0.25 <= seconds <= 3600:
+        raise ConfigError(f"batch-seconds is {seconds:g}: it must lie between 0.25 and 3600")
+    return Encoder(module, record, where, precision, seconds)

@@ -1,0 +1,165 @@
+"""From features to embeddings: the mean over a track, every frame, or the mean over windows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from musicpase.config import HOP_LENGTH, SAMPLE_RATE
+from musicpase.errors import ConfigError
+
+__all__ = ["FramePool", "MeanPool", "Pool", "Pooling", "SegmentPool"]
+
+FRAME_S = HOP_LENGTH / SAMPLE_RATE
+Rows = NDArray[np.float32]
+
+
+class Pool(Protocol):
+    """Takes a track's features in order and makes rows of them."""
+
+    frames: int
+
+    def add(self, features: Tensor) -> None:
+        """Features of the next frames, `(frames, feature_dim)` float32, on the engine's device."""
+
+    def rows(self) -> Rows:
+        """The embeddings, `(rows, embedding_dim)`, once every frame has been added."""
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """What to make of the frames of a track.
+
+    Attributes:
+        kind: "mean" (one row per track), "frames" (one row per frame) or "segments" (one row per window).
+        segment_s: length of a window [s], a multiple of 10 ms.
+        hop_s: from one window to the next [s], a multiple of 10 ms; `segment_s` if None.
+    """
+
+    kind: str = "mean"
+    segment_s: float | None = None
+    hop_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("segment_s", "hop_s"):
+            value = getattr(self, name)
+            if value is not None and not (value >= FRAME_S and is_multiple(value)):
+                option = name.removesuffix("_s")
+                raise ConfigError(f"{option} is {value:g} s: it must be a positive multiple of {FRAME_S:g} s")
+        if self.kind not in ("mean", "frames", "segments"):
+            raise ConfigError(f"pooling is {self.kind!r}: it must be mean, frames or segments")
+        if (self.kind == "segments") != (self.segment_s is not None) or (self.hop_s and not self.segment_s):
+            raise ConfigError("segments need a length, and only they have one: --segment S, perhaps with --hop H")
+
+    def new(self, head: nn.Linear, write: Callable[[Rows], None] | None = None) -> Pool:
+        """A pool for one track.
+
+        Args:
+            head: maps features to embeddings.
+            write: for "frames", takes the rows as they come instead of keeping them.
+        """
+        if self.kind == "mean":
+            return MeanPool(head)
+        if self.kind == "frames":
+            return FramePool(head, write)
+        assert self.segment_s is not None
+        frames = round(self.segment_s / FRAME_S)
+        return SegmentPool(head, frames, frames if self.hop_s is None else round(self.hop_s / FRAME_S))
+
+
+def is_multiple(seconds: float) -> bool:
+    """Whether a time is a whole number of frames, rounding errors of decimal fractions aside."""
+    return abs(seconds / FRAME_S - round(seconds / FRAME_S)) < 1e-6
+
+
+@dataclass
+class MeanPool:
+    """One row per track: the mean over all its frames."""
+
+    head: nn.Linear
+    frames: int = 0
+    _sum: Tensor | float = 0.0
+
+    def add(self, features: Tensor) -> None:
+        """Features of the next frames, `(frames, feature_dim)`."""
+        self.frames += len(features)
+        # The total in float64: hours of frames must not lose digits.
+        self._sum = self._sum + features.sum(0).cpu().double()
+
+    def rows(self) -> Rows:
+        """`(1, embedding_dim)`."""
+        assert isinstance(self._sum, Tensor)
+        return apply(self.head, (self._sum / self.frames).float()[None])
+
+
+@dataclass
+class FramePool:
+    """One row per frame."""
+
+    head: nn.Linear
+    write: Callable[[Rows], None] | None = None
+    frames: int = 0
+    _kept: list[Rows] = field(default_factory=list)
+
+    def add(self, features: Tensor) -> None:
+        """Features of the next frames, `(frames, feature_dim)`."""
+        self.frames += len(features)
+        (self.write or self._kept.append)(apply(self.head, features))
+
+    def rows(self) -> Rows:
+        """`(frames, embedding_dim)`: those that came since the last call, none where `write` took them."""
+        kept, self._kept = self._kept, []
+        return np.concatenate(kept) if kept else np.empty((0, self.head.out_features), np.float32)
+
+
+@dataclass
+class SegmentPool:
+    """One row per window: the mean over the frames in it.
+
+    Windows begin every `hop` frames for as long as they bring frames that no window before had; the last may
+    reach beyond the end and is then the mean over what there is.
+    """
+
+    head: nn.Linear
+    segment: int
+    hop: int
+    frames: int = 0
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    _kept: list[Rows] = field(default_factory=list)
+    _features: Tensor | None = None  # from the beginning of the next window on
+    _begin: int = 0  # frame at which the next window begins
+
+    def add(self, features: Tensor) -> None:
+        """Features of the next frames, `(frames, feature_dim)`."""
+        skip = max(self._begin - self.frames, 0)  # frames between two windows, where hop > segment
+        self.frames += len(features)
+        features = features[skip:]
+        pending = features if self._features is None else torch.cat([self._features, features])
+        while len(pending) >= self.segment:
+            self._emit(pending[: self.segment])
+            pending = pending[self.hop :]
+        self._features = pending.clone()
+
+    def _emit(self, window: Tensor) -> None:
+        self.spans.append((self._begin, self._begin + len(window)))
+        self._kept.append(apply(self.head, window.mean(0, keepdim=True)))
+        self._begin += self.hop
+
+    def rows(self) -> Rows:
+        """`(windows, embedding_dim)`; the windows' frames are in `spans`."""
+        covered = self.spans[-1][1] if self.spans else 0
+        if self.frames > covered and self._features is not None and len(self._features):
+            self._emit(self._features)
+            self._features = None
+        return np.concatenate(self._kept)
+
+
+@torch.inference_mode()
+def apply(head: nn.Linear, features: Tensor) -> Rows:
+    """The linear top, wherever it lives, on `(rows, feature_dim)`: embeddings in memory of the CPU."""
+    rows: Rows = head(features.to(head.weight.device)).cpu().numpy()
+    return rows

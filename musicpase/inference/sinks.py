@@ -1,0 +1,204 @@
+"""Where a run's results go: one matrix file, or a folder with one file per input; both resumable."""
+
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from musicpase import audio
+from musicpase.config import HOP_LENGTH, SAMPLE_RATE
+from musicpase.errors import OutputError
+from musicpase.inference.outputs import (
+    Row,
+    Table,
+    atomic,
+    check_space,
+    member,
+    write_csv,
+    write_failed,
+    write_matrix,
+    write_table,
+)
+from musicpase.inference.pipeline import Failure, Result
+from musicpase.inference.workspace import Entry, Workspace, explained, stat_of
+
+__all__ = ["FolderSink", "Job", "MatrixSink"]
+
+FIRST_CENTRE = 150.5  # sample at the centre of frame 0: `nn.frame_times`, tested to agree
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run is about: the inputs, and everything its rows depend on."""
+
+    sources: Sequence[audio.Source]
+    positions: Sequence[int]  # of each source among all inputs, shards included
+    failed: Sequence[tuple[int, str, str]]  # inputs that were no files at all: position, path, reason
+    settings: dict[str, Any]  # model, precision, pooling, shard: must be equal to resume
+    counts: dict[str, int]  # found, ignored
+    width: int
+
+
+class _Sink:
+    """What both kinds of sink share: a workspace, and who is already in it."""
+
+    def __init__(self, job: Job, folder: Path, *, resume: bool) -> None:
+        self.job = job
+        self.workspace = Workspace(folder, job.settings, job.width, resume=resume)
+
+    def pending(self) -> list[int]:
+        """Indices of the sources that are still to do."""
+        return [i for i, source in enumerate(self.job.sources) if not self.workspace.done(source.path)]
+
+    def fail(self, failure: Failure) -> None:
+        """Store a file that could not be embedded."""
+        self.workspace.add(Entry(failure.path, stat_of(failure.path), reason=failure.reason))
+
+    def failed(self) -> list[tuple[int, str, str]]:
+        """Every input without rows: position, path, reason."""
+        new = [
+            (position, entry.path, entry.reason)
+            for position, entry in self._entries()
+            if entry is not None and entry.reason is not None
+        ]
+        return sorted([*self.job.failed, *new])
+
+    def embedded(self) -> list[tuple[int, Entry]]:
+        """Every input with rows, in the order of the inputs."""
+        return [(p, e) for p, e in self._entries() if e is not None and e.reason is None]
+
+    def _entries(self) -> list[tuple[int, Entry | None]]:
+        entries = self.workspace.entries
+        pairs = zip(self.job.positions, self.job.sources, strict=True)
+        return [(position, entries.get(source.path)) for position, source in pairs]
+
+    def provenance(self) -> dict[str, Any]:
+        """What the output says about where it comes from: equal inputs and settings give equal bytes."""
+        counts = {"embedded": len(self.embedded()), "failed": len(self.failed())}
+        return {**self.job.settings, **self.job.counts, **counts}
+
+    def close(self, *, remove: bool) -> None:
+        """Stop; `remove` what is there of the run, or leave it for `--resume`."""
+        self.workspace.close(remove=remove)
+
+
+class MatrixSink(_Sink):
+    """One matrix for all inputs, with its index beside it: `.npy`, `.npz` or `.parquet`."""
+
+    def __init__(self, job: Job, path: Path, *, resume: bool) -> None:
+        check_space(path, 2 * 4 * job.width * len(job.sources))  # the rows as they come, and the result
+        super().__init__(job, path.with_name(path.name + ".partial"), resume=resume)
+        self.path = path
+
+    def write(self, result: Result) -> None:
+        """Store a file's rows."""
+        entry = Entry(
+            path=result.path,
+            stat=stat_of(result.path),
+            rows=len(result.rows),
+            frames=result.frames,
+            duration_s=result.duration_s,
+            spans=result.spans,
+            sha256=result.sha256,
+        )
+        self.workspace.add(entry, result.rows)
+
+    def finish(self) -> None:
+        """Write the result under its name and remove the workspace."""
+        embedded = self.embedded()
+        rows = [
+            Row(position, e.path, e.duration_s, e.frames, start, end, e.sha256)
+            for position, e in embedded
+            for start, end in (e.spans or [(None, None)])
+        ]
+        entries = [entry for _, entry in embedded]
+        write_table(
+            self.path,
+            Table(rows, lambda: self.workspace.read(entries), self.failed(), self.provenance(), self.job.width),
+        )
+        self.close(remove=True)
+
+
+class FolderSink(_Sink):
+    """One `.npz` per input, in the tree that the inputs had: `embedding (frames, dim)`, `timestamps` [s]."""
+
+    def __init__(self, job: Job, path: Path, *, resume: bool) -> None:
+        with explained(path):
+            path.mkdir(exist_ok=True)
+        refuse_other_model(path, job.settings)
+        super().__init__(job, path / ".partial", resume=resume)
+        self.path = path
+        self._raw: dict[int, Path] = {}
+
+    def writer(self, index: int) -> Callable[[NDArray[np.float32]], None]:
+        """Takes the rows of source `index` as they come: hours of frames never stand in memory."""
+        raw = self.workspace.folder / f"{index}.f32"
+        with explained(raw):
+            raw.unlink(missing_ok=True)
+        self._raw[index] = raw
+
+        def append(rows: NDArray[np.float32]) -> None:
+            with explained(raw), raw.open("ab") as file:
+                file.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
+
+        return append
+
+    def write(self, result: Result) -> None:
+        """Write a file's `.npz`."""
+        target = self.path / (self.job.sources[result.index].name + ".npz")
+        raw = self._raw.pop(result.index)
+        with explained(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        times = (np.arange(result.frames) * HOP_LENGTH + FIRST_CENTRE) / SAMPLE_RATE
+        with atomic(target) as file, zipfile.ZipFile(file, "w") as archive, raw.open("rb") as rows:
+            with member(archive, "embedding") as stream:
+                write_matrix(stream, (), result.frames, self.job.width)
+                while data := rows.read(1 << 20):
+                    stream.write(data)
+            for name, array in (("timestamps", times), ("provenance", np.array(json.dumps(self.job.settings)))):
+                with member(archive, name) as stream:
+                    npy_format.write_array(stream, array, allow_pickle=False)
+        raw.unlink()
+        entry = Entry(result.path, stat_of(result.path), 0, result.frames, result.duration_s, (), result.sha256)
+        self.workspace.add(entry)
+
+    def finish(self) -> None:
+        """Write `index.csv`, `failed.csv` and `provenance.json` and remove the workspace."""
+        names = {position: source.name for position, source in zip(self.job.positions, self.job.sources, strict=True)}
+        lines = (
+            [position, e.path, f"{names[position]}.npz", e.duration_s, e.frames] for position, e in self.embedded()
+        )
+        write_csv(self.path / "index.csv", ["input", "path", "file", "duration_s", "frames"], lines)
+        write_failed(self.path / "failed.csv", self.failed())
+        with atomic(self.path / "provenance.json") as file:
+            file.write(json.dumps(self.provenance(), indent=1).encode() + b"\n")
+        self.close(remove=True)
+
+
+def refuse_other_model(folder: Path, settings: dict[str, Any]) -> None:
+    """A folder that holds another model's vectors must not get ours beside them."""
+    file = folder / "provenance.json"
+    if not file.exists():
+        return
+    try:
+        old = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot read {file}: {error}") from error
+    for key in ("model", "weights_sha256", "precision"):
+        if old.get(key) != settings.get(key):
+            raise OutputError(
+                f"{folder} holds embeddings with {key} = {old.get(key)!r}, this run has {settings.get(key)!r}: "
+                "use another folder"
+            )
+
+
+def shard_positions(count: int, shard: tuple[int, int] | None) -> list[int]:
+    """Positions of the inputs that belong to shard i of n (from 1): every n-th."""
+    number, of = shard or (1, 1)
+    return list(range(number - 1, count, of))

@@ -1,0 +1,184 @@
+"""The folder `OUT.partial` of a run in progress: rows as they come and a journal, so that a killed run resumes.
+
+Rows are appended to `rows.f32`, then one JSON line per finished input to `journal.jsonl`. A line counts only when
+it is whole and its rows are there, so a kill at any moment loses at most the files that were under way.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicpase.errors import ConfigError, OutputError
+
+__all__ = ["Entry", "Workspace", "stat_of"]
+
+SYNC_BYTES = 1 << 22  # rows between two fsync: what a power cut may cost
+
+
+@dataclass
+class Entry:
+    """One finished input: rows, or the reason why there are none."""
+
+    path: str
+    stat: tuple[int, int] | None  # size and modification time [ns]: a changed file is done again
+    rows: int = 0
+    frames: int = 0
+    duration_s: float = 0.0
+    spans: Sequence[tuple[float, float]] = ()
+    sha256: str | None = None
+    reason: str | None = None
+    offset: int = 0  # first of its rows in `rows.f32`; not stored
+
+
+class Workspace:
+    """Rows and journal of one run.
+
+    Args:
+        folder: `OUT.partial`.
+        settings: everything the rows depend on; a run may only be resumed with the same.
+        width: numbers per row.
+        resume: continue what is there; otherwise start anew.
+
+    Raises:
+        ConfigError: the run to resume had other settings.
+        OutputError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any], width: int, *, resume: bool) -> None:
+        self.folder, self.width = folder, width
+        self.entries: dict[str, Entry] = {}
+        self._rows_written = 0
+        self._unsynced = 0
+        with explained(folder):
+            if not resume:
+                shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(exist_ok=True)
+            self._check(settings)
+            self._journal: BinaryIO = (folder / "journal.jsonl").open("ab")
+            self._rows: BinaryIO = (folder / "rows.f32").open("ab")
+            self._recover()
+
+    def _check(self, settings: dict[str, Any]) -> None:
+        file = self.folder / "settings.json"
+        text = json.dumps(settings, indent=1, sort_keys=True)
+        if not file.exists():
+            temporary = file.with_suffix(".tmp")
+            temporary.write_text(text)
+            temporary.replace(file)
+            return
+        old = json.loads(file.read_text())
+        new = json.loads(text)
+        different = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        if different:
+            key = different[0]
+            raise ConfigError(
+                f"cannot resume {self.folder}: it was begun with {key} = {old.get(key)!r}, now {key} = "
+                f"{new.get(key)!r}; start anew with --overwrite"
+            )
+
+    def _recover(self) -> None:
+        """Read the journal up to the first line that is broken or whose rows are missing, and cut there."""
+        have = (self.folder / "rows.f32").stat().st_size // (4 * self.width)
+        good = 0
+        with (self.folder / "journal.jsonl").open("rb") as file:
+            for line in file:
+                entry = parse(line)
+                if entry is None or self._rows_written + entry.rows > have:
+                    break
+                entry.offset = self._rows_written
+                self._rows_written += entry.rows
+                self.entries[entry.path] = entry
+                good += len(line)
+        self._journal.truncate(good)
+        self._rows.truncate(self._rows_written * 4 * self.width)
+
+    def done(self, path: str) -> bool:
+        """Whether this input has its rows already. Failures are tried again, changed files done again."""
+        entry = self.entries.get(path)
+        return entry is not None and entry.reason is None and entry.stat == stat_of(path)
+
+    def add(self, entry: Entry, rows: NDArray[np.float32] | None = None) -> None:
+        """Store a finished input."""
+        with explained(self.folder):
+            if rows is not None:
+                if rows.shape != (entry.rows, self.width) or not np.isfinite(rows).all():
+                    raise OutputError(f"{entry.path}: the encoder gave values that are not finite")
+                self._rows.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
+                self._rows.flush()
+            entry.offset = self._rows_written
+            self._rows_written += entry.rows
+            fields = {key: value for key, value in asdict(entry).items() if key != "offset"}
+            self._journal.write(json.dumps(fields).encode() + b"\n")
+            self._journal.flush()
+            self._unsynced += 4 * self.width * entry.rows
+            if self._unsynced > SYNC_BYTES:
+                self._sync()
+        self.entries[entry.path] = entry
+
+    def _sync(self) -> None:
+        os.fsync(self._rows.fileno())
+        os.fsync(self._journal.fileno())
+        self._unsynced = 0
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[NDArray[np.float32]]:
+        """The rows of these entries, in their order, in blocks `(rows, width)`."""
+        with (self.folder / "rows.f32").open("rb") as file:
+            for entry in entries:
+                file.seek(entry.offset * 4 * self.width)
+                data = file.read(entry.rows * 4 * self.width)
+                yield np.frombuffer(data, dtype="<f4").reshape(entry.rows, self.width)
+
+    def close(self, *, remove: bool) -> None:
+        """Close the files; `remove` the folder, or leave it for a later run to resume."""
+        try:
+            with explained(self.folder):
+                if not remove:
+                    self._sync()
+                self._rows.close()
+                self._journal.close()
+        finally:
+            if remove:
+                shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class explained:  # noqa: N801 (reads as a phrase: `with explained(path):`)
+    """Turns an OSError on an output into an OutputError that names the path and the system's reason."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+
+def parse(line: bytes) -> Entry | None:
+    """An entry from its journal line; None if the line was cut off."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    fields["spans"] = [tuple(span) for span in fields["spans"]]
+    fields["stat"] = fields["stat"] and tuple(fields["stat"])
+    return Entry(**fields)
+
+
+def stat_of(path: str) -> tuple[int, int] | None:
+    """Size and modification time [ns] of a local file, None for anything else."""
+    try:
+        stat = os.stat(path)  # noqa: PTH116 (a path may hold bytes that are not UTF-8, or be a URL)
+    except (OSError, ValueError):
+        return None
+    return stat.st_size, stat.st_mtime_ns
