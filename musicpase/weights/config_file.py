@@ -55,7 +55,7 @@ def read_config(path: Path) -> EncoderConfig:
     return _checked(path, EncoderConfig(**cast(dict[str, Any], values)))
 
 
-def _check_type(path: Path, key: str, value: Any, default: object) -> None:  # noqa: ANN401 - anything JSON holds
+def _check_type(path: Path, key: str, value: Any, default: object) -> None:
     if isinstance(default, bool):
         good, expected = isinstance(value, bool), "true or false"
     elif isinstance(default, int):

@@ -96,22 +96,23 @@ def _fitting(path: Path, found: Shapes, make: Callable[[EncoderConfig], Module],
     return module
 
 
-def _filled(path: Path, module: Module, tensors: Mapping[str, Tensor]) -> Module:
+def _filled(path: Path, module: Module, tensors: dict[str, Tensor]) -> Module:
     """The module with the tensors' values in fp32, once all of them make sense."""
     for key, target in module.state_dict().items():
-        value = tensors[key]
+        value = tensors.pop(key)  # gives its memory back as soon as it is copied
         problem = None
         if value.is_floating_point() != target.is_floating_point():
-            problem = f"has type {value.dtype}, expected {target.dtype}"
-        elif not value.to(target.dtype).isfinite().all():
+            raise ModelError(f"{shown(path)}: tensor '{key}' has type {value.dtype}, expected {target.dtype}")
+        target.copy_(value)
+        smallest, largest = (float(x) for x in target.aminmax())  # NaN if there is one
+        if not math.isfinite(smallest + largest):
             problem = "has values that are not finite"
-        elif value.dim() >= 2 and not value.any():
+        elif target.dim() >= 2 and smallest == largest == 0:
             problem = "is all zeros, as after a broken download"
-        elif key.endswith("running_var") and (value < 0).any():
+        elif key.endswith("running_var") and smallest < 0:
             problem = "has negative variances"
         if problem:
             raise ModelError(f"{shown(path)}: tensor '{key}' {problem}")
-        target.copy_(value)
     return module.eval()
 
 

@@ -119,7 +119,7 @@ def _inspect_archive(path: Path, archive: zipfile.ZipFile, size: int) -> None:
         _scan_pickle(path, file)
 
 
-def _scan_pickle(path: Path, file: Any) -> None:  # noqa: ANN401 - anything with read and readline
+def _scan_pickle(path: Path, file: Any) -> None:
     """Walk over one pickle's opcodes, executing none."""
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):

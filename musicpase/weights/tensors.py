@@ -22,6 +22,7 @@ from musicpase.weights.files import shown
 __all__ = ["Header", "read_header", "read_tensors"]
 
 MAX_HEADER_BYTES = 1 << 20  # PASE+ needs 8 kB
+MAX_DIMENSIONS = 8  # PASE+ needs 3; the product of 100,000 would take minutes
 DTYPES = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
@@ -83,7 +84,7 @@ def read_header(path: Path, file: BufferedReader, size: int) -> Header:
     return header
 
 
-def _entry(path: Path, name: str, value: Any) -> Entry:  # noqa: ANN401 - anything JSON holds
+def _entry(path: Path, name: str, value: Any) -> Entry:
     """One header entry whose type, shape and byte range agree."""
     prefix = f"{shown(path)}: tensor '{shown(name, 80)}'"
     try:
@@ -92,7 +93,11 @@ def _entry(path: Path, name: str, value: Any) -> Entry:  # noqa: ANN401 - anythi
         raise ModelError(f"{prefix} has a malformed header entry") from None
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ModelError(f"{prefix} has type {shown(dtype, 20)}, expected one of {', '.join(DTYPES)}")
-    if not isinstance(shape, list) or any(type(n) is not int or n < 0 for n in (*shape, begin, end)):
+    if (
+        not isinstance(shape, list)
+        or len(shape) > MAX_DIMENSIONS
+        or any(type(n) is not int or n < 0 for n in (*shape, begin, end))
+    ):
         raise ModelError(f"{prefix} has a malformed shape or position in its header")
     if end - begin != math.prod(shape) * DTYPES[dtype].itemsize:
         raise ModelError(f"{prefix} has shape {shown(shape, 50)}, which does not fit its {end - begin} bytes")

@@ -106,7 +106,26 @@ def exhausting() -> dict[str, bytes]:
         "directory": good[: good.rindex(HEAD) + 12] + struct.pack("<L", 1 << 30) + good[good.rindex(HEAD) + 16 :],
         "comment": good + HEAD + bytes(16) + b"\x04\x00abcd",
         "overlapping": overlapping(),
+        "storage_legacy": legacy(huge_storage(b"N")),
+        "storage_zip": archive(huge_storage(b""), {"data/0": bytes(64)}),
     }
+
+
+def huge_storage(view: bytes) -> bytes:
+    """A pickle of one encoder tensor whose storage claims 256 GB; the legacy format has a field more, the view."""
+    name = b"blocks.0.conv.low_hz_"
+    claim = b"\x8a\x05" + (1 << 36).to_bytes(5, "little")
+    storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpu" + claim + view + b"tQ"
+    arguments = b"(" + storage + b"K\0K\x01K\x01\x86K\x01K\x01\x86\x89ccollections\nOrderedDict\n)Rt"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n" + arguments + b"R"
+    return b"\x80\x02}X" + struct.pack("<L", len(name)) + name + tensor + b"s."
+
+
+def legacy(pickled: bytes) -> bytes:
+    """The layout before torch 1.6 around any pickle, with one storage of 64 bytes."""
+    magic, protocol, system = saved({}, _use_new_zipfile_serialization=False).split(b".", 3)[:3]
+    keys = pickle.dumps(["0"], protocol=2)
+    return b".".join((magic, protocol, system, b"")) + pickled + keys + struct.pack("<q", 16) + bytes(64)
 
 
 def overlapping() -> bytes:
