@@ -9,7 +9,15 @@ from torch import Tensor
 from musicpase.errors import MissingExtraError
 from musicpase.features.config import FeatureConfig, PyinConfig
 
-__all__ = ["TUNINGS_PER_SEMITONE", "beta_prior", "chroma_banks", "dct_matrix", "hann_window", "mel_bank"]
+__all__ = [
+    "TUNINGS_PER_SEMITONE",
+    "beta_prior",
+    "chroma_banks",
+    "dct_matrix",
+    "hann_window",
+    "mel_bank",
+    "pitch_moves",
+]
 
 TUNINGS_PER_SEMITONE = 100
 """Resolution of the tuning estimate: one cent (`librosa.pitch_tuning`'s default)."""
@@ -82,3 +90,22 @@ def beta_prior(config: PyinConfig) -> tuple[Tensor, Tensor]:
     thresholds = np.linspace(0, 1, config.n_thresholds + 1)
     mass = np.diff(beta.cdf(thresholds, *config.beta_parameters))
     return torch.from_numpy(thresholds[1:].copy()), torch.from_numpy(mass)
+
+
+def pitch_moves(config: FeatureConfig, pitch_bins: int) -> tuple[Tensor, Tensor]:
+    """Transition probabilities of pYIN's pitch bins, read off `librosa.sequence.transition_local`'s matrix.
+
+    Returns:
+        The probability of moving by 0, 1, ... bins, up or down, `(1 + reach,)`, and for each bin by how much its
+        row exceeds that, `(pitch_bins,)`: 1, but more near the ends, where fewer bins are in reach. Float64.
+    """
+    _librosa_filters()
+    import librosa
+
+    semitones = round(config.pyin.max_transition_rate * 12 * config.hop_length / config.sample_rate)
+    reach = semitones * math.ceil(1.0 / config.pyin.resolution) // 2
+    matrix = torch.from_numpy(
+        librosa.sequence.transition_local(pitch_bins, 2 * reach + 1, window="triangle", wrap=False)
+    )
+    weights = matrix[pitch_bins // 2, pitch_bins // 2 :][: reach + 1].clone()
+    return weights, matrix.diagonal() / weights[0]

@@ -9,8 +9,8 @@ __all__ = ["parabolic_shift"]
 def parabolic_shift(left: Tensor, centre: Tensor, right: Tensor) -> Tensor:
     """Where the parabola through three neighbouring values has its extremum, relative to the middle one.
 
-    Float64 inside and float32 outside, in the order of librosa's compiled stencil: pYIN's pitch bins and the
-    tuning's histogram are decided by the last bits.
+    Float64 inside, and rounded like the values, in the order of librosa's compiled stencil: pYIN's pitch bins
+    and the tuning's histogram are decided by the last bits.
 
     Returns:
         A shift in (-1, 1) bins; 0 where the extremum is farther away (or nowhere: a straight line).
@@ -18,4 +18,4 @@ def parabolic_shift(left: Tensor, centre: Tensor, right: Tensor) -> Tensor:
     curvature = (left + right).double() - 2.0 * centre.double()
     slope = (right - left).double() / 2.0
     inside = slope.abs() < curvature.abs()
-    return torch.where(inside, -slope / torch.where(inside, curvature, 1.0), 0.0).float()
+    return torch.where(inside, -slope / torch.where(inside, curvature, 1.0), 0.0).to(centre.dtype)

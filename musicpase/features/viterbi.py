@@ -6,17 +6,19 @@ before the logarithm, so that nothing is impossible, only 708 nats worse; a leap
 so does a voiced state without a candidate. Both happen in real music, so both are here.
 
 Forward only the values of the best paths are computed, in all clips at once, and kept; backward the arg max is
-taken again, but only over the states from which the one state on the path can be reached.
+taken again, but only over the states from which the one state on the path can be reached. Everything is float64
+and added in librosa's order: many paths are equally good on paper, and rounding decides between them.
 """
 
 import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from musicpase.features.banks import pitch_moves
 from musicpase.features.config import FeatureConfig
+from musicpase.features.yin import Candidates
 
 __all__ = ["BandedViterbi", "band_max"]
 
@@ -24,29 +26,31 @@ LOG_TINY = math.log(torch.finfo(torch.float64).tiny)  # what librosa's logarithm
 BLOCK_BYTES = 256 * 2**20  # memory for path values; longer batches are decoded in several blocks of clips
 
 
-def band_max(values: Tensor, log_window: Tensor) -> Tensor:
+def band_max(values: Tensor, log_weights: Tensor, out: Tensor, scratch: Tensor) -> None:
     """Best way into each state from the states at most `reach` below or above it.
 
     Args:
         values: `(states + 2 * reach, columns)`: log-probabilities, with `-inf` in the `reach` rows at both ends.
-        log_window: `(1 + reach,)`, the logarithm of the weight of a move by 0, 1, ... states, up or down.
-
-    Returns:
-        `(states, columns)`: row j is the maximum over d of `values[j + reach + d] + log_window[abs(d)]`.
+        log_weights: `(ways, 1 + reach)`, on the CPU: for each kind of move (staying voiced, switching), the
+            logarithm of the weight of a move by 0, 1, ... states, up or down.
+        out: `(ways, states, columns)`, overwritten: row j is the maximum over d of
+            `values[j + reach + d] + log_weights[way, abs(d)]`.
+        scratch: `(2, states, columns)`, overwritten.
     """
-    reach = len(log_window) - 1
-    if values.device.type != "cpu":  # three large kernels instead of sixty small ones
-        both_sides = torch.cat([log_window.flip(0), log_window[1:]])
-        return (values.unfold(0, 2 * reach + 1, 1) + both_sides).amax(-1)
-    states = len(values) - 2 * reach
-    best = values[reach : reach + states] + log_window[0]
-    for move in range(1, reach + 1):  # twice as fast on a CPU: nothing is larger than the cache
-        either = torch.maximum(
-            values[reach - move :][:states],
-            values[reach + move :][:states],
-        )
-        torch.maximum(best, either.add_(log_window[move]), out=best)
-    return best
+    states, reach = out.shape[1], log_weights.shape[1] - 1
+    if values.device.type != "cpu":  # a few large kernels instead of a hundred small ones
+        both_sides = torch.cat([log_weights.flip(1), log_weights[:, 1:]], 1).to(values.device)
+        near = values.unfold(0, 2 * reach + 1, 1)
+        for way, weights in enumerate(both_sides):
+            torch.amax(near + weights, -1, out=out[way])
+        return
+    either, moved = scratch
+    out.fill_(-torch.inf)
+    for move in range(reach + 1):  # twice as fast on a CPU: nothing is larger than the cache
+        torch.maximum(values[reach - move :][:states], values[reach + move :][:states], out=either)
+        for way, weights in enumerate(log_weights.tolist()):
+            torch.add(either, weights[move], out=moved)
+            torch.maximum(out[way], moved, out=out[way])
 
 
 class _Observations(NamedTuple):
@@ -57,68 +61,71 @@ class _Observations(NamedTuple):
 
 
 class BandedViterbi(nn.Module):
-    """Decode `librosa.sequence.viterbi` with pYIN's transition matrix, without ever building the matrix."""
+    """Decode `librosa.sequence.viterbi` with pYIN's transition matrix, without ever building the matrix.
 
-    log_window: Tensor
-    log_row_sum: Tensor
+    Args:
+        config: pYIN's parameters.
+        pitch_bins: states per voicing.
+    """
+
+    row_correction: Tensor
+    log_weights: Tensor
 
     def __init__(self, config: FeatureConfig, pitch_bins: int) -> None:
         super().__init__()
-        pyin = config.pyin
-        semitones = round(pyin.max_transition_rate * 12 * config.hop_length / config.sample_rate)
-        self.reach = semitones * math.ceil(1.0 / pyin.resolution) // 2
         self.pitch_bins = pitch_bins
-        self.log_stay, self.log_switch = math.log1p(-pyin.switch_prob), math.log(pyin.switch_prob)
-        moves = torch.arange(self.reach + 1, dtype=torch.float64)
-        window = 1.0 - moves / (self.reach + 1)
-        # Rows near the ends of the pitch range reach fewer states; each is normalised by what it reaches.
-        both_sides = torch.cat([window.flip(0), window[1:]]).view(1, 1, -1)
-        inside = torch.ones(1, 1, pitch_bins, dtype=torch.float64)
-        row_sum = F.conv1d(inside, both_sides, padding=self.reach)[0, 0]
-        self.register_buffer("log_window", window.log(), persistent=False)
-        self.register_buffer("log_row_sum", row_sum.log(), persistent=False)
+        weights, row_scale = pitch_moves(config, pitch_bins)
+        stay = 1.0 - config.pyin.switch_prob
+        tiny = torch.finfo(torch.float64).tiny
+        log_weights = torch.stack([stay * weights, (1.0 - stay) * weights]).add(tiny).log()
+        self.reach = log_weights.shape[1] - 1
+        self.log_weights = log_weights  # no buffer: read on the CPU
+        self.register_buffer("row_correction", row_scale.log(), persistent=False)
 
-    def forward(self, probability: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, candidates: Candidates) -> tuple[Tensor, Tensor, Tensor]:
         """Decode a batch.
 
         Args:
-            probability: `(clips, grid, pitch_bins)` float64, of being voiced at each pitch.
+            candidates: the pitches that each frame could have.
 
         Returns:
             The pitch bin `(clips, grid)` int64, whether the frame is voiced `(clips, grid)` bool, and the
             probability that it is `(clips, grid)` float64.
         """
-        _, grid, bins = probability.shape
-        clips = max(1, BLOCK_BYTES // (grid * 2 * bins * probability.element_size()))
-        voiced_probability = probability.sum(2).clamp(0.0, 1.0)
-        parts = zip(torch.split(probability, clips), torch.split(voiced_probability, clips), strict=True)
-        paths = [self._backward(self._forward(self._observe(*part))) for part in parts]
+        bytes_per_clip = candidates.grid * 2 * self.pitch_bins * 8
+        size = max(1, BLOCK_BYTES // bytes_per_clip)
+        voiced = candidates.voiced_probability()
+        paths = [
+            self._backward(self._forward(self._observe(block, voiced[first : first + size])))
+            for first in range(0, candidates.clips, size)
+            for block in [candidates.block(first, first + size)]
+        ]
         states = torch.cat(paths, dim=1).T
-        return states % bins, states < bins, voiced_probability
+        return states % self.pitch_bins, states < self.pitch_bins, voiced
 
-    def _observe(self, probability: Tensor, voiced: Tensor) -> _Observations:
+    def _observe(self, candidates: Candidates, voiced: Tensor) -> _Observations:
         tiny = torch.finfo(torch.float64).tiny
-        return _Observations(
-            (probability + tiny).log().permute(1, 2, 0).contiguous(),
-            ((1.0 - voiced) / self.pitch_bins + tiny).log().T.contiguous(),
-        )
+        table = voiced.new_full((candidates.grid, self.pitch_bins, candidates.clips), LOG_TINY)
+        table[candidates.frame, candidates.bin, candidates.clip] = (candidates.probability + tiny).log()
+        return _Observations(table, ((1.0 - voiced) / self.pitch_bins + tiny).log().T.contiguous())
 
     def _forward(self, seen: _Observations) -> Tensor:
         """Return the value of the best path into each state: `(grid, pitch_bins, 2 * clips)`, voiced first."""
         grid, bins, clips = seen.voiced.shape
         values = seen.voiced.new_empty((grid, bins, 2 * clips))
-        padded = seen.voiced.new_full((bins + 2 * self.reach, 2 * clips), -torch.inf)
-        start = -math.log(2 * bins)
+        padded = values.new_full((bins + 2 * self.reach, 2 * clips), -torch.inf)
+        best, scratch = values.new_empty((2, 2, bins, 2 * clips))
         for time in range(grid):
             now = values[time]
             if time == 0:
-                now.fill_(start)
+                now.fill_(-math.log(2 * bins))
             else:
                 before = values[time - 1]
-                torch.sub(before, self.log_row_sum[:, None], out=padded[self.reach : self.reach + bins])
-                voiced, unvoiced = band_max(padded, self.log_window).chunk(2, dim=1)
-                torch.maximum(voiced + self.log_stay, unvoiced + self.log_switch, out=now[:, :clips])
-                torch.maximum(unvoiced + self.log_stay, voiced + self.log_switch, out=now[:, clips:])
+                torch.add(before, self.row_correction[:, None], out=padded[self.reach : self.reach + bins])
+                band_max(padded, self.log_weights, best, scratch)
+                stay, switch = best
+                torch.maximum(stay[:, :clips], switch[:, clips:], out=now[:, :clips])
+                torch.maximum(stay[:, clips:], switch[:, :clips], out=now[:, clips:])
                 leap = before.amax(0).view(2, clips).amax(0) + LOG_TINY
                 torch.maximum(now, leap.repeat(2), out=now)
             now[:, :clips] += seen.voiced[time]
@@ -129,24 +136,23 @@ class BandedViterbi(nn.Module):
         """Return the best path `(grid, clips)`: pitch bin, plus `pitch_bins` where unvoiced."""
         grid, bins, columns = values.shape
         clips = columns // 2
-        # (grid, clips, state): a state's number is librosa's, so that ties fall alike
+        # (grid, clips, voicing, bin): a state's number is librosa's, and of equal ways it takes the first
         values = values.view(grid, bins, 2, clips).permute(0, 3, 2, 1)
         path = torch.empty((grid, clips), dtype=torch.long, device=values.device)
         path[-1] = values[-1].flatten(1).argmax(1)
         moves = torch.arange(-self.reach, self.reach + 1, device=values.device)
-        log_window = self.log_window[moves.abs()]
+        log_weights = self.log_weights.to(values.device)[:, moves.abs()]  # (ways, band)
+        ways = torch.stack([log_weights, log_weights.flip(0)])  # by voicing now, then before
         for time in range(grid - 2, -1, -1):
             before = values[time]
-            unvoiced, bin_ = path[time + 1] // bins, path[time + 1] % bins
+            bin_ = path[time + 1] % bins
             source = bin_[:, None] + moves  # (clips, band)
             inside = (source >= 0) & (source < bins)
             source = source.clamp(0, bins - 1)
             way = before.gather(2, source[:, None].expand(-1, 2, -1))
-            way = torch.where(inside, log_window - self.log_row_sum[source], -torch.inf)[:, None] + way
-            keeps = torch.arange(2, device=values.device) == unvoiced[:, None]
-            way = (way + torch.where(keeps, self.log_stay, self.log_switch)[..., None]).flatten(1)
-            best, where = way.max(1)
+            way = way + torch.where(inside, self.row_correction[source], -torch.inf)[:, None]
+            best, where = (way + ways[path[time + 1] // bins]).flatten(1).max(1)
             near = torch.stack([source, source + bins], 1).flatten(1).gather(1, where[:, None])[:, 0]
-            far, leap = before.flatten(1).max(1)
-            path[time] = torch.where(far + LOG_TINY > best, leap, near)
+            far, leap = (before.flatten(1) + LOG_TINY).max(1)
+            path[time] = torch.where(far > best, leap, near)
         return path

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musicpase.features.config import FeatureConfig
-from musicpase.features.framing import per_clip
 from musicpase.features.viterbi import BandedViterbi
 from musicpase.features.yin import PitchCandidates
 
@@ -69,7 +68,7 @@ class Pyin(nn.Module):
     @torch.no_grad()
     def forward(self, waveform: Tensor) -> Pitch:
         """Track the pitch of `(batch, samples)`; not differentiable."""
-        bins, voiced, probability = self.decoder(per_clip(self.candidates, waveform))
+        bins, voiced, probability = self.decoder(self.candidates(waveform))
         f0 = self.config.pyin.fmin * 2.0 ** (bins.double() / self.candidates.bins_per_octave)
         return Pitch(torch.where(voiced, f0, 0.0).float(), voiced, probability.float())
 

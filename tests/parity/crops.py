@@ -32,16 +32,17 @@ def read_crop(path: Path, rng: random.Random, whole: bool) -> Array | None:
     info = soundfile.info(path)
     if path.suffix == ".mp3":  # decoded from the start: an mp3's frames depend on those before
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        mono = samples.mean(axis=1)
-        mono = mono if rate == SAMPLE_RATE else soxr.resample(mono, rate, SAMPLE_RATE).astype(np.float32)
+        mono: Array = samples.mean(axis=1)
+        if rate != SAMPLE_RATE:
+            mono = soxr.resample(mono, rate, SAMPLE_RATE).astype(np.float32)
         start = rng.randrange(len(mono) - CROP + 1)
         return mono[start : start + CROP]
     assert (info.samplerate, info.channels) == (SAMPLE_RATE, 1)
-    if whole:
-        return soundfile.read(path, dtype="float32")[0] if info.frames >= 2048 else None
-    if info.frames < CROP:
+    if info.frames < (2048 if whole else CROP):
         return None
-    return soundfile.read(path, frames=CROP, start=rng.randrange(info.frames - CROP + 1), dtype="float32")[0]
+    start, frames = (0, info.frames) if whole else (rng.randrange(info.frames - CROP + 1), CROP)
+    crop: Array = soundfile.read(path, frames=frames, start=start, dtype="float32")[0]
+    return crop
 
 
 def real_crops(per_source: int, seed: int = 0) -> list[tuple[str, Array]]:
@@ -63,7 +64,8 @@ def _crops_of(source: str, count: int, rng: random.Random) -> Iterator[tuple[str
 
 def _tone(phase: Array) -> Array:
     """A tone with five harmonics from its phase in cycles."""
-    return np.sum([np.sin(2 * np.pi * k * phase) / k for k in range(1, 6)], axis=0)
+    tone: Array = np.sum([np.sin(2 * np.pi * k * phase) / k for k in range(1, 6)], axis=0)
+    return tone
 
 
 def _scale(seconds: float) -> Array:

@@ -1,7 +1,7 @@
 """What librosa says: one function per target, on the encoder's grid; and how far two answers are apart."""
 
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import librosa
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from musicpase.features import FeatureConfig, PyinConfig
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 
 # Largest absolute error that each target may have.
 TOLERANCE = {"lps": 1e-3, "mfcc": 2e-3, "chroma": 1e-3, "tempogram": 1e-3, "zcr": 1e-6, "rms": 1e-6}

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import librosa
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from musicpase.features import FeatureConfig, PyinConfig
 from musicpase.features.viterbi import BandedViterbi, band_max
 from musicpase.features.voicing import Pyin
-from musicpase.features.yin import PitchCandidates
+from musicpase.features.yin import Candidates, PitchCandidates
 from tests.parity.crops import SAMPLE_RATE, real_crops, synthetic
 from tests.parity.librosa_targets import Array, PitchAgreement, Tracked, add_up, compare_pitch, pitch
 
@@ -40,9 +41,25 @@ def test_many_real_crops() -> None:
     total.check()
 
 
-@pytest.mark.parametrize("name", synthetic())
+@pytest.mark.parametrize("name", sorted(synthetic().keys() - {"click"}))
 def test_synthetic(name: str) -> None:
     agreement([synthetic(1.5)[name]]).check()
+
+
+def test_click() -> None:
+    """A click in digital silence makes the difference function of its frames flat.
+
+    Whether a flat curve has a trough is rounding noise in librosa (float32) and nothing in ours, so there, and only
+    there, the voiced probability may be 0 for `no_trough_prob`. No frame is voiced in either.
+    """
+    click = synthetic(1.5)["click"]
+    found, expected = ours(click), pitch(click)
+    np.testing.assert_array_equal(found.f0, expected.f0)
+    differs = np.flatnonzero(np.abs(found.probability - expected.probability) > 1e-3)
+    hears_click = np.flatnonzero(np.abs(np.arange(len(found.f0)) * 160 - click.argmax()) <= 1024)
+    assert set(differs) <= set(hears_click)
+    assert found.probability.max() <= 0.0101
+    assert expected.probability.max() <= 0.0101
 
 
 @pytest.mark.parametrize("samples", [2048, 16_103])
@@ -63,6 +80,42 @@ def struck_scale() -> Array:
     return scale + np.random.default_rng(2).normal(size=len(scale)).astype(np.float32) * np.float32(0.02)
 
 
+def librosas_model(config: FeatureConfig) -> tuple[Array, Array]:
+    """What `librosa.pyin` hands to its Viterbi decoding: observations `(grid, states)`, transitions."""
+    seen: list[Array] = []
+
+    def viterbi(observations: Array, transition: Array, p_init: Array) -> Array:
+        seen.extend([observations[0].T, transition])
+        return np.zeros((1, observations.shape[-1]), dtype=int)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(librosa.sequence, "viterbi", viterbi)
+        pitch(struck_scale(), config)
+    return seen[0], seen[1]
+
+
+def our_model(config: FeatureConfig) -> tuple[Array, Array]:
+    """The same from our candidates and band."""
+    finder = PitchCandidates(config)
+    bins = finder.pitch_bins
+    found = finder(torch.from_numpy(struck_scale())[None])
+    observations = np.zeros((found.grid, 2 * bins))
+    observations[found.frame, found.bin] = found.probability
+    observations[:, bins:] = (1 - found.voiced_probability()[0].numpy()[:, None]) / bins
+    decoder = BandedViterbi(config, bins)
+    moves = np.abs(np.arange(bins)[:, None] - np.arange(bins))
+    stay, switch = (
+        np.where(moves <= decoder.reach, weights.exp().numpy()[np.minimum(moves, decoder.reach)], 0.0)
+        * decoder.row_correction.exp().numpy()[:, None]
+        for weights in decoder.log_weights
+    )
+    return observations, np.block([[stay, switch], [switch, stay]])
+
+
+def equal_models(one: tuple[Array, Array], two: tuple[Array, Array]) -> bool:
+    return all(a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(one, two, strict=True))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -73,19 +126,18 @@ def struck_scale() -> Array:
         {"beta_parameters": (2.0, 17.0)},
         {"boltzmann_parameter": 1.9},
         {"resolution": 0.2},
-        {"max_transition_rate": 9.0},
-        {"switch_prob": 0.2},
-        {"no_trough_prob": 0.05},
+        {"max_transition_rate": 27.0},
+        {"switch_prob": 0.02},
+        {"no_trough_prob": 0.02},
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_a_changed_constant_is_noticed(change: dict[str, float]) -> None:
-    """Each constant means what librosa's does, and another value gives another answer."""
+def test_each_constant_means_librosas(change: dict[str, Any]) -> None:
+    """Observations and transitions equal librosa's with the constant changed, and differ from the default's."""
     config = FeatureConfig(pyin=replace(PyinConfig(), **change))
-    changed = ours(struck_scale(), config)
-    compare_pitch(changed, pitch(struck_scale(), config)).check()
-    with pytest.raises(AssertionError):
-        compare_pitch(changed, pitch(struck_scale())).check()
+    changed = our_model(config)
+    assert equal_models(changed, librosas_model(config))
+    assert not equal_models(changed, librosas_model(FeatureConfig()))
 
 
 def dense_transition(config: FeatureConfig, pitch_bins: int) -> Array:
@@ -95,6 +147,14 @@ def dense_transition(config: FeatureConfig, pitch_bins: int) -> Array:
     within = librosa.sequence.transition_local(pitch_bins, width, window="triangle", wrap=False)
     between = librosa.sequence.transition_loop(2, 1 - config.pyin.switch_prob)
     return np.kron(between, within)
+
+
+def log_probability(path: Array, observations: Array) -> float:
+    """How good a path is in the eyes of `librosa.sequence.viterbi`; observations `(grid, states)`."""
+    tiny = np.finfo(float).tiny
+    transition = dense_transition(FeatureConfig(), observations.shape[1] // 2)
+    seen = np.log(observations[np.arange(len(path)), path] + tiny).sum()
+    return float(seen + np.log(transition[path[:-1], path[1:]] + tiny).sum())
 
 
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
@@ -115,19 +175,26 @@ def test_viterbi_alone(sparse: bool) -> None:
     expected = librosa.sequence.viterbi(
         states.transpose(0, 2, 1), dense_transition(config, bins), p_init=np.full(2 * bins, 0.5 / bins)
     )
-    bin_, is_voiced, _ = BandedViterbi(config, bins)(torch.from_numpy(probability))
-    np.testing.assert_array_equal(np.where(is_voiced, bin_, bin_ + bins), expected)
+    clip, frame, bin_ = probability.nonzero()
+    candidates = Candidates(clips, grid, *map(torch.from_numpy, (clip, frame, bin_, probability[clip, frame, bin_])))
+    bin_, is_voiced, _ = BandedViterbi(config, bins)(candidates)
+    path = np.where(is_voiced, bin_, bin_ + bins)
+    if not sparse:
+        np.testing.assert_array_equal(path, expected)
+    for ours_, theirs, seen in zip(path, expected, states, strict=True):
+        # Of paths that are equally good on paper, rounding picks one: compare how good they are.
+        assert log_probability(ours_, seen) == pytest.approx(log_probability(theirs, seen), rel=1e-12)
 
 
-def test_band_max_is_the_same_in_both_forms() -> None:
-    """The form for a CPU and the form for a GPU."""
+def test_band_max_by_definition() -> None:
     reach, generator = 5, torch.Generator().manual_seed(0)
     values = torch.randn(30 + 2 * reach, 4, dtype=torch.float64, generator=generator)
-    window = torch.randn(reach + 1, dtype=torch.float64, generator=generator)
-    both_sides = torch.cat([window.flip(0), window[1:]])
-    torch.testing.assert_close(
-        band_max(values, window), (values.unfold(0, 2 * reach + 1, 1) + both_sides).amax(-1), rtol=0, atol=0
-    )
+    weights = torch.randn(2, reach + 1, dtype=torch.float64, generator=generator)
+    both_sides = torch.cat([weights.flip(1), weights[:, 1:]], 1)
+    expected = (values.unfold(0, 2 * reach + 1, 1) + both_sides[:, None, None]).amax(-1)
+    out, scratch = torch.empty_like(expected), torch.empty_like(expected)
+    band_max(values, weights, out, scratch)
+    torch.testing.assert_close(out, expected, rtol=0, atol=0)
 
 
 def test_pitch_bins_are_librosas() -> None:
