@@ -28,7 +28,7 @@ def open_regular(path: Path) -> tuple[BufferedReader, int]:
         The open file, at its start, and its size [bytes].
 
     Raises:
-        ModelError: it does not exist, cannot be read, is no regular file, is over 256 MiB, is empty, a Git LFS pointer
+        ModelError: it does not exist, cannot be read, is no regular file, is too large, is empty, a Git LFS pointer
             or HTML.
     """
     try:
