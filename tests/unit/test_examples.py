@@ -1,6 +1,6 @@
 """Laws of the bundled clips: small, sound, of several formats, and what the script renders."""
 
-import importlib.util
+import importlib
 from pathlib import Path
 from types import ModuleType
 
@@ -12,12 +12,10 @@ ROOT = Path(__file__).parents[2]
 CLIPS = sorted(path for path in (ROOT / "examples").iterdir() if path.suffix != ".md")
 
 
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_examples", ROOT / "scripts" / "make_examples.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return importlib.import_module("make_examples")
 
 
 def test_clips_are_small_and_of_several_formats() -> None:
@@ -35,22 +33,22 @@ def test_clips_are_sound(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["drum_groove.flac", "chiptune.wav"])
-def test_script_renders_the_lossless_clips(name: str, tmp_path: Path) -> None:
-    module = script()
-    module.CLIPS = tuple(clip for clip in module.CLIPS if clip[0] == name)
-    module.main(tmp_path)
+def test_script_renders_the_lossless_clips(
+    scripts: ModuleType, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripts, "CLIPS", tuple(clip for clip in scripts.CLIPS if clip[0] == name))
+    scripts.main(tmp_path)
     ours, _ = soundfile.read(tmp_path / name)
     theirs, _ = soundfile.read(ROOT / "examples" / name)
     assert np.abs(ours - theirs).max() <= 2 / 32768, "more than a rounding apart"
 
 
-def test_strings_are_in_tune() -> None:
-    module = script()
+def test_strings_are_in_tune(scripts: ModuleType) -> None:
     for note in range(40, 82):
-        string = module.plucked(module.hz(note), 1.0)
+        string = scripts.plucked(scripts.hz(note), 1.0)
         size = 1 << 20
         spectrum = np.abs(np.fft.rfft(string * np.hanning(len(string)), size))
-        frequency = np.arange(len(spectrum)) * module.RATE / size
-        near = np.abs(frequency / module.hz(note) - 1) < 0.05
+        frequency = np.arange(len(spectrum)) * scripts.RATE / size
+        near = np.abs(frequency / scripts.hz(note) - 1) < 0.05
         peak = frequency[near][spectrum[near].argmax()]
-        assert abs(1200 * np.log2(peak / module.hz(note))) < 5, "cents"
+        assert abs(1200 * np.log2(peak / scripts.hz(note))) < 5, "cents"
