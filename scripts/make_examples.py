@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-
 from example_instruments import (
     RANDOM,
     RATE,
