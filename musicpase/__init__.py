@@ -1,11 +1,6 @@
 """Music embeddings from a PASE+ encoder pre-trained by multi-task self-supervision (arXiv 2102.03229).
 
-    >>> import musicpase
-    >>> encoder = musicpase.load_encoder()  # doctest: +SKIP
-    >>> encoder.embed_file("song.mp3").shape  # doctest: +SKIP
-    (512,)
-
-Importing this package is quick: torch is loaded when a name below is first used.
+`load_encoder` is where to begin. Importing this package is quick: torch is loaded when a name is first used.
 """
 
 import importlib

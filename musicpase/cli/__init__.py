@@ -46,7 +46,7 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="musicpase")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error: musicpase --debug COMMAND ...")
 def cli(debug: bool) -> None:
     """Music embeddings from a PASE+ encoder: a folder of songs in, a matrix out."""
 
@@ -60,15 +60,15 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except MusicpaseError as error:
-        if debug:
-            raise
-        fail(str(error))
     except (KeyboardInterrupt, click.Abort):
         click.echo("musicpase: interrupted", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(2)
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, MusicpaseError):
+            fail(str(error))
+        fail(f"{type(error).__name__}: {error} (a bug in musicpase: please report it with what --debug prints)")
 
 
 def fail(message: str) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from musicpase.config import HOP_LENGTH
 from musicpase.errors import ModelError
-from musicpase.inference.engine import MARGIN, Engine, Piece, place
+from musicpase.inference.engine import MARGIN, Engine, Piece
 from musicpase.inference.pooling import Pool
 
 __all__ = ["Batcher", "Track"]
@@ -88,7 +88,7 @@ class Batcher:
             if piece.frames == self.engine.frames or piece.total_samples is None:
                 self._run([(track, piece)])
                 continue
-            if place([queued for _, queued in [*self._queue, (track, piece)]], self.engine.frames) is None:
+            if not self.engine.fits([*(queued for _, queued in self._queue), piece]):
                 self.flush()
             self._queue.append((track, piece))
 
@@ -101,14 +101,14 @@ class Batcher:
     def _run(self, batch: Sequence[tuple[Track, Piece]]) -> None:
         """Run one strip; on a device that has no memory for it, halve the strips from here on."""
         pieces = [piece for _, piece in batch]
-        if place(pieces, self.engine.frames) is None:  # cut for strips that were longer
+        if not self.engine.fits(pieces):  # cut for strips that were longer
             for track, piece in batch:
                 for part in split(piece, self.engine.frames):
                     part.state = track.state
                     self._run([(track, part)])
             return
         try:
-            features, states = self.engine(pieces)
+            hidden, states = self.engine(pieces)
         except torch.OutOfMemoryError as error:
             if self.engine.frames < 4 * MARGIN:
                 raise ModelError(
@@ -118,7 +118,7 @@ class Batcher:
             self.engine.frames //= 2
             self._run(batch)
             return
-        for (track, _), rows, state in zip(batch, features, states, strict=True):
+        for (track, _), rows, state in zip(batch, hidden, states, strict=True):
             track.state = state
             track.pool.add(rows)
 

@@ -1,6 +1,7 @@
 """`load_encoder` and the `Encoder` it returns: a waveform, a file or many files in, embeddings out."""
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, overload
@@ -23,10 +24,12 @@ from musicpase.nn import PASE, frame_times
 
 __all__ = ["Encoder", "Frames", "Stream", "load_encoder"]
 
-# Seconds of audio that are computed at once. On a CPU 4 s keep two cores busy and still leave the largest
-# activation near the cache (0.5 s: 36 x real time, 2 s: 45, 4 s: 51, two AVX-512 cores); a GPU wants thousands
-# of frames per matrix product.
-STRIP_SECONDS = {"cpu": 4.0, "cuda": 120.0, "mps": 30.0}
+# Seconds of audio that are computed at once. A CPU is as fast at 4 s as at 10 (0.5 s: two thirds of it), and memory
+# above 32 MB for one activation would be fetched anew from the system on every strip. 5 s divides clips of 5, 10 and
+# 30 s. A GPU wants thousands of frames per matrix product.
+STRIP_SECONDS = {"cpu": 5.0, "cuda": 120.0, "mps": 30.0}
+
+MAX_CHANNELS = 32  # of a waveform in memory; files may have any number
 
 Waveform = NDArray[Any] | Tensor
 
@@ -77,9 +80,9 @@ class Encoder:
         """The mean embedding of one sound, or of each of a batch.
 
         Args:
-            waveform: in [-1, 1], any float or integer type that `audio.to_mono` takes, numpy or torch:
-                `(samples,)` mono; `(channels, samples)`, mixed to mono; `(batch, channels, samples)`; or a list of
-                the first two, of any lengths.
+            waveform: floats in [-1, 1] or signed integers, numpy or torch: `(samples,)`; `(channels, samples)`,
+                mixed to mono as files are; `(batch, channels, samples)`; or a list of the first two, of any lengths.
+                (A batch of mono sounds is `(batch, 1, samples)`: two dimensions are one sound.)
             sample_rate: of the waveform [Hz]; resampled to 16 kHz where it differs.
 
         Returns:
@@ -105,11 +108,25 @@ class Encoder:
         (pool,) = self._pool_all([waveform], sample_rate, Pooling("frames"))
         return Frames(pool.rows(), frame_times(self.config, pool.frames).numpy())
 
+    def _check_channels(self, sound: NDArray[Any]) -> None:
+        """Two dimensions are channels and samples; more channels than any player has are a batch by mistake."""
+        if sound.ndim == 2 and len(sound) > MAX_CHANNELS:
+            raise AudioError(
+                f"waveform has shape {sound.shape}, read as (channels, samples): "
+                "for a batch of mono sounds pass (batch, 1, samples) or a list"
+            )
+
     def _pool_all(self, sounds: Sequence[Waveform], sample_rate: int, pooling: Pooling) -> list[Any]:
         batcher = Batcher(self._engine)
         pools = []
         for sound in sounds:
-            samples = audio.to_mono(as_array(sound), sample_rate)
+            array = as_array(sound)
+            self._check_channels(array)
+            samples, notes = audio.to_mono(array, sample_rate)
+            for note in notes:
+                warnings.warn(note, stacklevel=3)
+            if len(samples) < HOP_LENGTH:
+                raise AudioError(f"shorter than one frame of 10 ms: {len(samples)} samples at 16 kHz")
             pools.append(pooling.new(self._engine.head))
             track = Track(pools[-1])
             batcher.push(track, samples)
@@ -165,7 +182,7 @@ class Encoder:
 
     @property
     def head(self) -> torch.nn.Linear:
-        """The linear top: features to embeddings."""
+        """The linear top: hidden rows to embeddings."""
         return self._engine.head
 
     def provenance(self) -> dict[str, Any]:
@@ -271,9 +288,11 @@ def load_encoder(
 
     Example:
         >>> import numpy as np
-        >>> encoder = load_encoder(device="cpu")  # doctest: +SKIP
-        >>> encoder.embed(np.zeros(16000), sample_rate=16000).shape  # doctest: +SKIP
+        >>> encoder = load_encoder(device="cpu")
+        >>> encoder.embed(np.zeros(16000), sample_rate=16000).shape
         (512,)
+        >>> encoder.frames(np.zeros((2, 44100)), sample_rate=44100).embedding.shape
+        (100, 512)
     """
     where = pick_device(device)
     if not trainable:

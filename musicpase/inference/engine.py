@@ -14,11 +14,12 @@ What differs from the plain module, and why the result is the same:
 
   Where a file begins or ends on the strip, the samples that reflect padding would have put there are written
   before each convolution, layer by layer: only the edges of files cost anything, and neighbours never mix.
-- A strip always has the same size. Matrix products of one size give a row the same bits wherever it stands, so a
-  file's embedding does not depend on what shares its strip (`tests/property`).
+- Strips have one of two sizes, `frames` for a whole strip's worth of one file and a little more for everything else.
+  Matrix products of one size give a row the same bits wherever it stands, so a file's embedding does not depend on
+  what shares its strip (`tests/property`).
 - What is linear behind the recurrence (1x1 convolution, skips, last norm) is one matrix, `head`, over the
-  *features*: QRNN output beside every block's activations averaged per frame. For a pooled embedding it is applied
-  once, to the mean features.
+  *hidden rows*: QRNN output beside every block's activations averaged per frame. For a pooled embedding it is applied
+  once, to their mean.
 """
 
 from collections.abc import Iterable, Sequence
@@ -40,6 +41,7 @@ __all__ = ["MARGIN", "Engine", "Piece"]
 MARGIN = 9  # frames of context on each side: receptive field (7 and 8 frames), mirrored edges, one frame for x_(t-1)
 GAP_BEFORE = 2  # frames kept free before the first sample of a file for its reflection (320 samples are needed)
 GAP_AFTER = 4  # frames kept free behind the last whole frame of a file (159 samples of rest, then up to 410)
+PACKING_ROOM = 30  # frames that a strip for several pieces is longer, so that two halves and their gaps fit
 SHIFTS = 16  # outputs of the sinc layer per matrix row: 8 and 32 measured slower
 
 
@@ -95,21 +97,28 @@ class Engine(nn.Module):
         self.head = head.requires_grad_(False).to(device)
 
     @property
-    def feature_dim(self) -> int:
-        """Width of the features that `head` maps to the embedding."""
+    def hidden_dim(self) -> int:
+        """Width of the hidden rows that `head` maps to the embedding."""
         return self.head.in_features
 
     @torch.inference_mode()
     def forward(self, pieces: Sequence[Piece]) -> tuple[list[Tensor], list[Tensor]]:
-        """Encode the pieces, which must fit on one strip (`place`).
+        """Encode the pieces, which must fit on one strip (`fits`).
 
         Returns:
-            Per piece its features, `(frames, feature_dim)` float32 on the engine's device, and the state of the
+            Per piece its hidden rows, `(frames, hidden_dim)` float32 on the engine's device, and the state of the
             recurrence behind its last frame, `(qrnn_dim,)` (empty for an encoder without one).
         """
-        starts = place(pieces, self.frames)
+        if self.device.type == "cuda":  # float32 means float32: convolutions default to TF32, three digits fewer
+            with torch.backends.cudnn.flags(allow_tf32=False):
+                return self._encode(pieces)
+        return self._encode(pieces)
+
+    def _encode(self, pieces: Sequence[Piece]) -> tuple[list[Tensor], list[Tensor]]:
+        room = self.room(pieces)
+        starts = place(pieces, room)
         assert starts is not None, "the pieces do not fit on one strip"
-        x = self._lay_out(pieces, starts)
+        x = self._lay_out(pieces, starts, room)
         edges = Edges(pieces, starts, self.device)
         skips: list[Tensor] = []
         first, hop = 0, 1  # of x: position of its first row, samples between its rows
@@ -120,16 +129,24 @@ class Engine(nn.Module):
             hop *= layer.stride
             length = (length + sum(layer.padding) - layer.kernel_size) // layer.stride + 1
             if len(skips) < len(self.config.channels) - 1 and self.config.skips:
-                skips.append(mean_per_frame(x, first, HOP_LENGTH // hop, self.frames))
-        rows = x[MARGIN - 1 - first :][: self.frames + 1]  # one frame more on the left: the first x_(t-1)
+                skips.append(mean_per_frame(x, first, HOP_LENGTH // hop, room))
+        rows = x[MARGIN - 1 - first :][: room + 1]  # one frame more on the left: the first x_(t-1)
         top, cell = self._recur(rows, pieces, starts)
-        features = torch.cat([top, *skips], dim=1)
+        hidden = torch.cat([top, *skips], dim=1)
         spans = [slice(start - MARGIN, start - MARGIN + p.frames) for start, p in zip(starts, pieces, strict=True)]
-        return [features[span] for span in spans], [cell[span.stop - 1] for span in spans]
+        return [hidden[span] for span in spans], [cell[span.stop - 1] for span in spans]
 
-    def _lay_out(self, pieces: Sequence[Piece], starts: Sequence[int]) -> Tensor:
+    def room(self, pieces: Sequence[Piece]) -> int:
+        """Frames on the strip for these pieces: one size for a whole strip's worth of one file, one for the rest."""
+        return self.frames if len(pieces) == 1 and pieces[0].frames == self.frames else self.frames + PACKING_ROOM
+
+    def fits(self, pieces: Sequence[Piece]) -> bool:
+        """Whether the pieces can be encoded together."""
+        return place(pieces, self.room(pieces)) is not None
+
+    def _lay_out(self, pieces: Sequence[Piece], starts: Sequence[int], room: int) -> Tensor:
         """The strip's samples, `(samples, 1)`: every piece so that its first frame begins at its start."""
-        strip = torch.zeros((self.frames + 2 * MARGIN) * HOP_LENGTH)
+        strip = torch.zeros((room + 2 * MARGIN) * HOP_LENGTH)
         for piece, start in zip(pieces, starts, strict=True):
             context = min(piece.first_frame, MARGIN)
             where = (start - context) * HOP_LENGTH

@@ -1,4 +1,4 @@
-"""From features to embeddings: the mean over a track, every frame, or the mean over windows."""
+"""From hidden rows to embeddings: the mean over a track, every frame, or the mean over windows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ Rows = NDArray[np.float32]
 
 
 class Pool(Protocol):
-    """Takes a track's features in order and makes rows of them."""
+    """Takes a track's hidden rows in order and makes rows of them."""
 
     frames: int
 
-    def add(self, features: Tensor) -> None:
-        """Features of the next frames, `(frames, feature_dim)` float32, on the engine's device."""
+    def add(self, hidden: Tensor) -> None:
+        """Hidden rows of the next frames, `(frames, hidden_dim)` float32, on the engine's device."""
 
     def rows(self) -> Rows:
         """The embeddings, `(rows, embedding_dim)`, once every frame has been added."""
@@ -59,7 +59,7 @@ class Pooling:
         """A pool for one track.
 
         Args:
-            head: maps features to embeddings.
+            head: maps hidden rows to embeddings.
             write: for "frames", takes the rows as they come instead of keeping them.
         """
         if self.kind == "mean":
@@ -84,11 +84,11 @@ class MeanPool:
     frames: int = 0
     _sum: Tensor | float = 0.0
 
-    def add(self, features: Tensor) -> None:
-        """Features of the next frames, `(frames, feature_dim)`."""
-        self.frames += len(features)
+    def add(self, hidden: Tensor) -> None:
+        """Hidden rows of the next frames, `(frames, hidden_dim)`."""
+        self.frames += len(hidden)
         # The total in float64: hours of frames must not lose digits.
-        self._sum = self._sum + features.sum(0).cpu().double()
+        self._sum = self._sum + hidden.sum(0).cpu().double()
 
     def rows(self) -> Rows:
         """`(1, embedding_dim)`."""
@@ -105,10 +105,10 @@ class FramePool:
     frames: int = 0
     _kept: list[Rows] = field(default_factory=list)
 
-    def add(self, features: Tensor) -> None:
-        """Features of the next frames, `(frames, feature_dim)`."""
-        self.frames += len(features)
-        (self.write or self._kept.append)(apply(self.head, features))
+    def add(self, hidden: Tensor) -> None:
+        """Hidden rows of the next frames, `(frames, hidden_dim)`."""
+        self.frames += len(hidden)
+        (self.write or self._kept.append)(apply(self.head, hidden))
 
     def rows(self) -> Rows:
         """`(frames, embedding_dim)`: those that came since the last call, none where `write` took them."""
@@ -130,19 +130,19 @@ class SegmentPool:
     frames: int = 0
     spans: list[tuple[int, int]] = field(default_factory=list)
     _kept: list[Rows] = field(default_factory=list)
-    _features: Tensor | None = None  # from the beginning of the next window on
+    _hidden: Tensor | None = None  # from the beginning of the next window on
     _begin: int = 0  # frame at which the next window begins
 
-    def add(self, features: Tensor) -> None:
-        """Features of the next frames, `(frames, feature_dim)`."""
+    def add(self, hidden: Tensor) -> None:
+        """Hidden rows of the next frames, `(frames, hidden_dim)`."""
         skip = max(self._begin - self.frames, 0)  # frames between two windows, where hop > segment
-        self.frames += len(features)
-        features = features[skip:]
-        pending = features if self._features is None else torch.cat([self._features, features])
+        self.frames += len(hidden)
+        hidden = hidden[skip:]
+        pending = hidden if self._hidden is None else torch.cat([self._hidden, hidden])
         while len(pending) >= self.segment:
             self._emit(pending[: self.segment])
             pending = pending[self.hop :]
-        self._features = pending.clone()
+        self._hidden = pending.clone()
 
     def _emit(self, window: Tensor) -> None:
         self.spans.append((self._begin, self._begin + len(window)))
@@ -152,14 +152,14 @@ class SegmentPool:
     def rows(self) -> Rows:
         """`(windows, embedding_dim)`; the windows' frames are in `spans`."""
         covered = self.spans[-1][1] if self.spans else 0
-        if self.frames > covered and self._features is not None and len(self._features):
-            self._emit(self._features)
-            self._features = None
+        if self.frames > covered and self._hidden is not None and len(self._hidden):
+            self._emit(self._hidden)
+            self._hidden = None
         return np.concatenate(self._kept)
 
 
 @torch.inference_mode()
-def apply(head: nn.Linear, features: Tensor) -> Rows:
-    """The linear top, wherever it lives, on `(rows, feature_dim)`: embeddings in memory of the CPU."""
-    rows: Rows = head(features.to(head.weight.device)).cpu().numpy()
+def apply(head: nn.Linear, hidden: Tensor) -> Rows:
+    """The linear top, wherever it lives, on `(rows, hidden_dim)`: embeddings in memory of the CPU."""
+    rows: Rows = head(hidden.to(head.weight.device)).cpu().numpy()
     return rows
