@@ -77,8 +77,8 @@ def load_module(name_or_path: str | Path = DEFAULT_MODEL, *, revision: str | Non
     """Load an encoder from wherever its weights are.
 
     Looked for in this order: a published name (bundled in the package, else its pinned commit on the Hub), a local
-    folder or file, a repository of the Hugging Face Hub. A published name or a repository can be had as a file's
-    neighbour by its path: `./paseplus-music`.
+    folder or file, a repository of the Hugging Face Hub. A local folder that is called like a published model needs
+    its path in front: `./paseplus-music`.
 
     Args:
         name_or_path: a published name (`list_models`); a folder with `config.json` and `model.safetensors`; a
@@ -119,20 +119,21 @@ def _make(config: EncoderConfig) -> PASE:
 
 def _load_published(record: ModelRecord, revision: str | None) -> tuple[PASE, ModelRecord]:
     """Bundled weights, or pinned ones from the Hub, checked; or, for a record without either, the initialisation."""
-    folder = BUNDLED / record.name
+    folder, remedy = BUNDLED / record.name, "reinstall musicpase"
     if revision is not None and not record.repo_id:
         raise ModelError(f"{record.name}: comes with the package and has no revisions; leave the revision out")
     if revision is not None and revision != record.revision:
         return _load_repository(record.repo_id, revision)
     if not folder.is_dir() and record.repo_id:
         folder = weights.download_folder(record.repo_id, record.revision)
+        remedy = _delete_cached(folder)
     if not folder.is_dir():
         return _initialised(record)
     module, sha256 = weights.load_folder(_make, folder)
     if sha256 != record.sha256:
         raise ModelError(
             f"{folder}: damaged, not the published weights of {record.name}: sha256 {sha256}, expected "
-            f"{record.sha256}; delete this folder and {'try again' if record.repo_id else 'reinstall musicpase'}"
+            f"{record.sha256}; {remedy}"
         )
     return module, record
 
@@ -168,8 +169,13 @@ def _load_repository(repo_id: str, revision: str | None) -> tuple[PASE, ModelRec
         module, sha256 = weights.load_folder(_make, folder)
         weights.check_against_cache(folder, sha256)
     except ModelError as error:
-        raise ModelError(f"{error} (from the Hub's cache: delete {folder} to fetch {repo_id} again)") from None
+        raise ModelError(f"{error} ({repo_id} in the Hub's cache: {_delete_cached(folder)})") from None
     return module, _record_of(repo_id, sha256, f"https://huggingface.co/{repo_id} at {folder.name}")
+
+
+def _delete_cached(folder: Path) -> str:
+    """How to fetch `.../models--owner--name/snapshots/<commit>` again; without its links the blobs would be reused."""
+    return f"delete {folder.parents[1]} and try again"
 
 
 def _record_of(name: str, sha256: str, source: str) -> ModelRecord:
