@@ -129,13 +129,7 @@ def _load_published(record: ModelRecord, revision: str | None) -> tuple[PASE, Mo
         remedy = _delete_cached(folder)
     if not folder.is_dir():
         return _initialised(record)
-    module, sha256 = weights.load_folder(_make, folder)
-    if sha256 != record.sha256:
-        raise ModelError(
-            f"{folder}: damaged, not the published weights of {record.name}: sha256 {sha256}, expected "
-            f"{record.sha256}; {remedy}"
-        )
-    return module, record
+    return _load_fetched(folder, record.sha256, remedy)[0], record
 
 
 def _initialised(record: ModelRecord) -> tuple[PASE, ModelRecord]:
@@ -165,16 +159,23 @@ def _load_local(name: str, path: Path, revision: str | None) -> tuple[PASE, Mode
 
 def _load_repository(repo_id: str, revision: str | None) -> tuple[PASE, ModelRecord]:
     folder = weights.download_folder(repo_id, revision)
-    try:
-        module, sha256 = weights.load_folder(_make, folder)
-        weights.check_against_cache(folder, sha256)
-    except ModelError as error:
-        raise ModelError(f"{error} ({repo_id} in the Hub's cache: {_delete_cached(folder)})") from None
+    module, sha256 = _load_fetched(folder, weights.announced_sha256(folder), _delete_cached(folder))
     return module, _record_of(repo_id, sha256, f"https://huggingface.co/{repo_id} at {folder.name}")
 
 
+def _load_fetched(folder: Path, expected: str | None, remedy: str) -> tuple[PASE, str]:
+    """A folder that somebody else wrote: if it is damaged, the remedy is to have it written again."""
+    try:
+        module, sha256 = weights.load_folder(_make, folder)
+        if expected is not None and sha256 != expected:
+            raise ModelError(f"{folder}: damaged: the weights have sha256 {sha256}, expected {expected}")
+    except ModelError as error:
+        raise ModelError(f"{error}; {remedy}") from None
+    return module, sha256
+
+
 def _delete_cached(folder: Path) -> str:
-    """How to fetch `.../models--owner--name/snapshots/<commit>` again; without its links the blobs would be reused."""
+    """How to get a cache's snapshot again: without the whole repository's folder, of which it is but links."""
     return f"delete {folder.parents[1]} and try again"
 
 

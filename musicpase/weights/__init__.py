@@ -4,13 +4,13 @@ A model folder holds `config.json` (an `EncoderConfig`) and `model.safetensors`.
 whoever loads passes the function that makes a module from a configuration.
 """
 
-from musicpase.weights.download import check_against_cache, download_folder
+from musicpase.weights.download import announced_sha256, download_folder
 from musicpase.weights.files import shown, write_atomic
 from musicpase.weights.load import isolated, load_file, load_folder
 from musicpase.weights.save import save_folder, stored, weights_bytes
 
 __all__ = [
-    "check_against_cache",
+    "announced_sha256",
     "download_folder",
     "isolated",
     "load_file",

@@ -7,7 +7,7 @@ from musicpase.errors import ModelError
 from musicpase.weights.files import shown
 from musicpase.weights.save import CONFIG_NAME, WEIGHTS_NAME
 
-__all__ = ["check_against_cache", "download_folder"]
+__all__ = ["announced_sha256", "download_folder"]
 
 
 def download_folder(
@@ -94,17 +94,11 @@ def _reason(error: Exception) -> str:
     return f"download failed ({shown(lines[0], 200)}); try again, or copy the folder here and pass its path"
 
 
-def check_against_cache(folder: Path, sha256: str) -> None:
-    """Compare with the name of the cache's file: for a large file the Hub names it by the sha256 of its content.
+def announced_sha256(folder: Path) -> str | None:
+    """What the sha256 of a downloaded `model.safetensors` should be, if the Hub said so: it names large files by it.
 
     Args:
-        folder: as `download_folder` gave it.
-        sha256: of the weights as they were read.
-
-    Raises:
-        ModelError: the file is not what the Hub announced.
+        folder: as `download_folder` gave it; its files are links to blobs under the Hub's names.
     """
-    path = folder / WEIGHTS_NAME
-    blob = path.resolve().name
-    if re.fullmatch("[0-9a-f]{64}", blob) and blob != sha256:
-        raise ModelError(f"{shown(path)}: damaged in the download: sha256 {sha256}, announced {blob}")
+    blob = (folder / WEIGHTS_NAME).resolve().name
+    return blob if re.fullmatch("[0-9a-f]{64}", blob) else None

@@ -70,7 +70,7 @@ def test_repository_loads_and_both_files_come_from_one_commit(hub: Hub, folder: 
     ("mode", "reason"),
     [
         ("truncated", "download failed"),
-        ("flipped", "damaged in the download: sha256"),
+        ("flipped", "damaged: the weights have sha256"),
         ("missing", "no config.json and model.safetensors in it"),
         ("no_repository", "no such repository, or a private one"),
         ("private", "hf auth login"),
