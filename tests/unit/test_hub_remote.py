@@ -83,7 +83,7 @@ def test_every_failure_is_named_and_nothing_broken_is_loaded_later(hub: Hub, mod
     hub.mode = mode
     message = refused()
     assert reason in message
-    assert REPO in message
+    assert REPO in message or REPO.replace("/", "--") in message
     # What a broken download left in the cache must not pass for the model afterwards, online or not.
     damaged_in_cache = mode in ("flipped", "html_body")
     hub.mode = "ok"
