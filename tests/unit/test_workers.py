@@ -55,14 +55,14 @@ def targets() -> Targets:
 
 @pytest.fixture(scope="module")
 def raw(targets: Targets) -> dict[str, Tensor]:
-    return targets(tiny_corpus())
+    found: dict[str, Tensor] = targets(tiny_corpus())
+    return found
 
 
 def losses_of(
     workers: Sequence[Worker], embedding: Tensor, found: dict[str, Tensor], seed: int = 0
 ) -> dict[str, Tensor]:
-    losses: dict[str, Tensor] = Workers(workers, SMALL, generator(seed))(embedding, found)
-    return losses
+    return Workers(workers, SMALL, generator(seed)).forward(embedding, found)
 
 
 @pytest.mark.parametrize("letters", PAPER_SUBSETS)
