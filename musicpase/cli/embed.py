@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from musicpase.inference.sinks import FolderSink, Job, MatrixSink
 
 
-class _Shard(click.ParamType):
+class _Shard(click.ParamType["tuple[int, int]"]):
     """`i/n`, from 1."""
 
     name = "i/n"
@@ -131,7 +131,7 @@ class Run:
         names = ("revision", "device", "precision", "batch_seconds")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            encoder = load_encoder(self.options["model"], **{name: self.options[name] for name in names})
+            encoder: Encoder = load_encoder(self.options["model"], **{name: self.options[name] for name in names})
         for warning in caught:
             self.say(f"musicpase: warning: {warning.message}")
         if not self.quiet:
@@ -166,7 +166,10 @@ class Run:
         from musicpase.inference.sinks import FolderSink, MatrixSink
 
         kind = FolderSink if pooling.kind == "frames" else MatrixSink
-        return kind(job, self.output, resume=self.options["resume"])
+        sink = kind(job, self.output, resume=self.options["resume"])
+        if sink.unfinished:
+            self.say(f"musicpase: gave up {sink.unfinished} files of a run that was stopped; --resume keeps them")
+        return sink
 
     def drive(self, encoder: "Encoder", sink: "MatrixSink | FolderSink", job: "Job", pooling: "Pooling") -> int:
         """Embed what is pending; leave a state to resume on Ctrl-C, nothing on an error."""

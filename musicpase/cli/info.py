@@ -12,7 +12,7 @@ def info(model: str, revision: str | None) -> None:
     import warnings
 
     from musicpase.hub import load_module
-    from musicpase.inference.encoder import pick_device, pick_precision
+    from musicpase.inference.devices import pick_device, pick_precision
     from musicpase.versions import versions
 
     for name, version in versions().items():

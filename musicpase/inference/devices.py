@@ -36,7 +36,7 @@ def pick_precision(name: str, device: torch.device) -> str:
 def has_bf16(device: torch.device) -> bool:
     """Whether matrix products in bf16 run on instructions made for it (emulated, they are slower than fp32)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(bool(getattr(torch.cpu, flag, bool)()) for flag in flags)

@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 import torch
@@ -91,13 +91,11 @@ class Encoder:
         Raises:
             AudioError: the sound is shorter than 10 ms or holds NaN or infinity.
         """
-        single = not isinstance(waveform, (list, tuple)) and as_array(waveform).ndim < 3
-        sounds: Sequence[Waveform] = [waveform] if single else list(waveform)  # type: ignore[list-item,arg-type]
+        sounds, single = as_sounds(waveform)
         pools = self._pool_all(sounds, sample_rate, Pooling("mean"))
-        rows = [pool.rows()[0] for pool in pools]
-        if single:
-            return rows[0]
-        return np.stack(rows) if rows else np.empty((0, self.embedding_dim), np.float32)
+        rows = np.concatenate([np.empty((0, self.embedding_dim), np.float32), *(pool.rows() for pool in pools)])
+        row: NDArray[np.float32] = rows[0] if single else rows
+        return row
 
     def frames(self, waveform: Waveform, sample_rate: int) -> Frames:
         """One embedding every 10 ms of one sound; arguments and errors as for `embed`.
@@ -105,24 +103,14 @@ class Encoder:
         Returns:
             `Frames` with `samples // 160` rows, samples counted at 16 kHz.
         """
-        (pool,) = self._pool_all([waveform], sample_rate, Pooling("frames"))
+        (pool,) = self._pool_all([as_array(waveform)], sample_rate, Pooling("frames"))
         return Frames(pool.rows(), frame_times(self.config, pool.frames).numpy())
 
-    def _check_channels(self, sound: NDArray[Any]) -> None:
-        """Two dimensions are channels and samples; more channels than any player has are a batch by mistake."""
-        if sound.ndim == 2 and len(sound) > MAX_CHANNELS:
-            raise AudioError(
-                f"waveform has shape {sound.shape}, read as (channels, samples): "
-                "for a batch of mono sounds pass (batch, 1, samples) or a list"
-            )
-
-    def _pool_all(self, sounds: Sequence[Waveform], sample_rate: int, pooling: Pooling) -> list[Any]:
+    def _pool_all(self, sounds: Sequence[NDArray[Any]], sample_rate: int, pooling: Pooling) -> list[Any]:
         batcher = Batcher(self._engine)
         pools = []
         for sound in sounds:
-            array = as_array(sound)
-            self._check_channels(array)
-            samples, notes = audio.to_mono(array, sample_rate)
+            samples, notes = audio.to_mono(sound, sample_rate)
             for note in notes:
                 warnings.warn(note, stacklevel=3)
             if len(samples) < HOP_LENGTH:
@@ -237,7 +225,21 @@ class Stream:
 
 def as_array(waveform: Waveform) -> NDArray[Any]:
     """A waveform as a numpy array in memory of the CPU."""
-    return waveform.detach().cpu().numpy() if isinstance(waveform, Tensor) else np.asarray(waveform)
+    array = waveform.detach().cpu().numpy() if isinstance(waveform, Tensor) else np.asarray(waveform)
+    if array.ndim == 2 and len(array) > MAX_CHANNELS:  # a batch by mistake
+        raise AudioError(
+            f"waveform has shape {array.shape}, read as (channels, samples): "
+            "for a batch of mono sounds pass (batch, 1, samples) or a list"
+        )
+    return array
+
+
+def as_sounds(waveform: Waveform | Sequence[Waveform]) -> tuple[list[NDArray[Any]], bool]:
+    """The sounds in an argument of `embed`, and whether it was a single one."""
+    if isinstance(waveform, (list, tuple)):
+        return [as_array(sound) for sound in waveform], False
+    array = as_array(cast(Waveform, waveform))
+    return (list(array), False) if array.ndim == 3 else ([array], True)
 
 
 @overload

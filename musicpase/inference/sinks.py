@@ -46,10 +46,16 @@ class Job:
 
 
 class _Sink:
-    """What both kinds of sink share: a workspace, and who is already in it."""
+    """What both kinds of sink share: a workspace, and who is already in it.
+
+    Attributes:
+        unfinished: files done by an earlier run that was stopped, whose rows are given up because this run does not
+            resume it.
+    """
 
     def __init__(self, job: Job, folder: Path, *, resume: bool) -> None:
         self.job = job
+        self.unfinished = 0 if resume else count_lines(folder / "journal.jsonl")
         self.workspace = Workspace(folder, job.settings, job.width, resume=resume)
 
     def pending(self) -> list[int]:
@@ -112,10 +118,11 @@ class MatrixSink(_Sink):
     def finish(self) -> None:
         """Write the result under its name and remove the workspace."""
         embedded = self.embedded()
+        whole: list[tuple[float | None, float | None]] = [(None, None)]
         rows = [
             Row(position, e.path, e.duration_s, e.frames, start, end, e.sha256)
             for position, e in embedded
-            for start, end in (e.spans or [(None, None)])
+            for start, end in (e.spans or whole)
         ]
         entries = [entry for _, entry in embedded]
         write_table(
@@ -132,7 +139,9 @@ class FolderSink(_Sink):
         with explained(path):
             path.mkdir(exist_ok=True)
         refuse_other_model(path, job.settings)
-        super().__init__(job, path / ".partial", resume=resume)
+        shard = job.settings.get("shard")
+        self.tag = f".{shard[0]}-of-{shard[1]}" if shard else ""  # shards may share the folder
+        super().__init__(job, path / f".partial{self.tag}", resume=resume)
         self.path = path
         self._raw: dict[int, Path] = {}
 
@@ -169,33 +178,36 @@ class FolderSink(_Sink):
         self.workspace.add(entry)
 
     def finish(self) -> None:
-        """Write `index.csv`, `failed.csv` and `provenance.json` and remove the workspace."""
+        """Write `index.csv`, `failed.csv`, `provenance.json` (`index.1-of-3.csv` of a shard)."""
         names = {position: source.name for position, source in zip(self.job.positions, self.job.sources, strict=True)}
         lines = (
             [position, e.path, f"{names[position]}.npz", e.duration_s, e.frames] for position, e in self.embedded()
         )
-        write_csv(self.path / "index.csv", ["input", "path", "file", "duration_s", "frames"], lines)
-        write_failed(self.path / "failed.csv", self.failed())
-        with atomic(self.path / "provenance.json") as file:
+        write_csv(self.path / f"index{self.tag}.csv", ["input", "path", "file", "duration_s", "frames"], lines)
+        write_failed(self.path / f"failed{self.tag}.csv", self.failed())
+        with atomic(self.path / f"provenance{self.tag}.json") as file:
             file.write(json.dumps(self.provenance(), indent=1).encode() + b"\n")
         self.close(remove=True)
 
 
 def refuse_other_model(folder: Path, settings: dict[str, Any]) -> None:
     """A folder that holds another model's vectors must not get ours beside them."""
-    file = folder / "provenance.json"
-    if not file.exists():
-        return
-    try:
-        old = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot read {file}: {error}") from error
-    for key in ("model", "weights_sha256", "precision"):
-        if old.get(key) != settings.get(key):
-            raise OutputError(
-                f"{folder} holds embeddings with {key} = {old.get(key)!r}, this run has {settings.get(key)!r}: "
-                "use another folder"
-            )
+    for file in sorted(folder.glob("provenance*.json")):
+        try:
+            old = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise OutputError(f"cannot read {file}: {error}") from error
+        for key in ("model", "weights_sha256", "precision"):
+            if old.get(key) != settings.get(key):
+                raise OutputError(
+                    f"{folder} holds embeddings with {key} = {old.get(key)!r}, this run has {settings.get(key)!r}: "
+                    "use another folder"
+                )
+
+
+def count_lines(path: Path) -> int:
+    """Lines of a file that may not be there."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def shard_positions(count: int, shard: tuple[int, int] | None) -> list[int]:

@@ -30,9 +30,7 @@ Run = Callable[..., Outcome]
 
 
 @pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Run]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
     """Run `musicpase ARGS` in this process with `tmp_path` as the current folder."""
     monkeypatch.chdir(tmp_path)
     before = signal.getsignal(signal.SIGTERM)

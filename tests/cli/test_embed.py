@@ -222,16 +222,17 @@ def test_outputs_that_cannot_be(run: Run, songs: Path) -> None:
 
 def test_hostile_names_round_trip(run: Run, tmp_path: Path) -> None:
     names = [
-        b"caf\xc3\xa9.wav", b"cafe\xcc\x81.wav", "\U0001f3b5.wav".encode(), "\u202egnp.wav".encode(), b"new\nline.wav",
+        b"caf\xc3\xa9.wav", b"cafe\xcc\x81.wav", "\U0001f3b5.wav".encode(), "\u202egnp.wav".encode(),
+        b"new\nline.wav",
         b"tab\t.wav", b"quo\"te,'s.wav", b"-o.wav", b"$(touch pwned).wav", b"%s.wav", b"\x1b[31mred.wav",
         b"bad\xff\xfe.wav", b"=cmd.wav", b"x" * 251 + b".wav",
     ]  # fmt: skip
-    folder = os.fsencode(tmp_path / "songs")
-    os.mkdir(folder)
+    folder = tmp_path / "songs"
+    folder.mkdir()
     tone(tmp_path / "t.wav", 0.3)
     for name in names:
-        shutil.copy(os.fsencode(tmp_path / "t.wav"), os.path.join(folder, name))
-    open(os.path.join(folder, b"\x1b[2Jbroken\n.wav"), "wb").close()
+        shutil.copy(tmp_path / "t.wav", folder / os.fsdecode(name))
+    (folder / "\x1b[2Jbroken\n.wav").touch()
     outcome = run("embed", "songs", "-o", "emb.npy")
     assert outcome.code == 1, outcome.err
     paths = [os.fsencode(line["path"]) for line in index(tmp_path / "emb.csv")]
@@ -324,14 +325,15 @@ def test_full_disk_is_one_line_and_leaves_nothing(songs: Path, tmp_path: Path) -
     import subprocess
     import sys
 
+    def limit_file_size() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
     (tmp_path / "emb.npy").write_bytes(b"old")
     done = subprocess.run(
         [sys.executable, "-m", "musicpase", "embed", "songs", "-o", "emb.npy", "--segment", "0.02"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
-        preexec_fn=lambda: (
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
-        ),
+        preexec_fn=limit_file_size,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith("musicpase: error: cannot write")
@@ -359,3 +361,16 @@ def test_max_duration(run: Run, songs: Path) -> None:
     assert outcome.code == 1
     assert any("songs/z.wav" in line and "10" in line for line in outcome.lines)
     assert len(np.load("emb.npy")) == 4
+
+
+def test_shards_of_frames_share_a_folder(run: Run, songs: Path) -> None:
+    for shard in (1, 2):
+        assert run("embed", "songs", "-o", "frames", "--frames", "--shard", f"{shard}/2").code == 0
+    assert run("embed", "songs", "-o", "whole", "--frames").code == 0
+    files = sorted(p.relative_to("whole") for p in Path("whole").rglob("*.npz"))
+    assert len(files) == 5
+    for file in files:
+        with np.load("frames" / file) as ours, np.load("whole" / file) as theirs:
+            assert np.array_equal(ours["embedding"], theirs["embedding"])
+    listed = [line["path"] for shard in (1, 2) for line in index(Path(f"frames/index.{shard}-of-2.csv"))]
+    assert sorted(listed) == NAMES

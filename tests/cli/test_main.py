@@ -21,7 +21,9 @@ def test_help_imports_nothing_slow() -> None:
 
 
 def test_import_is_lazy() -> None:
-    code = "import sys, musicpase; print('torch' in sys.modules); musicpase.load_encoder; print('torch' in sys.modules)"
+    code = (
+        "import sys, musicpase; print('torch' in sys.modules); musicpase.load_encoder; print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
 
