@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from musicpase.hub import ModelRecord, UntrainedWeightsWarning, list_models, load_module
-    from musicpase.inference.encoder import Encoder, Frames, Stream, load_encoder
+    from musicpase.inference.encoder import Encoder, load_encoder
     from musicpase.inference.pipeline import Failure, Result
     from musicpase.inference.pooling import Pooling
+    from musicpase.inference.stream import Frames, Stream
     from musicpase.nn import PASE, PASEPlus
 
 __version__ = "0.1.0"
@@ -21,8 +22,8 @@ _HOME = {
     "list_models": "musicpase.hub",
     "load_module": "musicpase.hub",
     "Encoder": "musicpase.inference.encoder",
-    "Frames": "musicpase.inference.encoder",
-    "Stream": "musicpase.inference.encoder",
+    "Frames": "musicpase.inference.stream",
+    "Stream": "musicpase.inference.stream",
     "load_encoder": "musicpase.inference.encoder",
     "Failure": "musicpase.inference.pipeline",
     "Result": "musicpase.inference.pipeline",

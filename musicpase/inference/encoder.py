@@ -3,13 +3,11 @@
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, cast, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from musicpase import audio
 from musicpase.config import HOP_LENGTH, SAMPLE_RATE
@@ -19,32 +17,16 @@ from musicpase.inference.batching import Batcher, Track
 from musicpase.inference.devices import DTYPES, pick_device, pick_precision
 from musicpase.inference.engine import Engine
 from musicpase.inference.pipeline import Failure, Result, embed_sources
-from musicpase.inference.pooling import FramePool, Pooling
+from musicpase.inference.pooling import Pooling
+from musicpase.inference.stream import Frames, Stream, Waveform, as_array
 from musicpase.nn import PASE, frame_times
 
-__all__ = ["Encoder", "Frames", "Stream", "load_encoder"]
+__all__ = ["STRIP_SECONDS", "Encoder", "load_encoder"]
 
 # Seconds of audio that are computed at once. A CPU is as fast at 4 s as at 10 (0.5 s: two thirds of it), and memory
 # above 32 MB for one activation would be fetched anew from the system on every strip. 5 s divides clips of 5, 10 and
 # 30 s. A GPU wants thousands of frames per matrix product.
 STRIP_SECONDS = {"cpu": 5.0, "cuda": 120.0, "mps": 30.0}
-
-MAX_CHANNELS = 32  # of a waveform in memory; files may have any number
-
-Waveform = NDArray[Any] | Tensor
-
-
-@dataclass(frozen=True)
-class Frames:
-    """One embedding every 10 ms.
-
-    Attributes:
-        embedding: `(frames, embedding_dim)` float32.
-        timestamps: centre of each frame's receptive field [s], `(frames,)` float64: `(160 i + 150.5) / 16000`.
-    """
-
-    embedding: NDArray[np.float32]
-    timestamps: NDArray[np.float64]
 
 
 class Encoder:
@@ -162,7 +144,7 @@ class Encoder:
         Args:
             block_seconds: frames come in groups of this length [s], about 0.1 s after their last sample.
         """
-        return Stream(self, self._new_engine(block_seconds))
+        return Stream(self.config, self._new_engine(block_seconds))
 
     def new_batcher(self) -> Batcher:
         """A batcher of its own for one run over many sounds."""
@@ -189,49 +171,6 @@ class Encoder:
             "hop_length": HOP_LENGTH,
             "embedding_dim": self.embedding_dim,
         }
-
-
-class Stream:
-    """A live stream; made by `Encoder.stream`. What it returns equals `Encoder.frames` on the whole."""
-
-    def __init__(self, encoder: Encoder, engine: Engine) -> None:
-        self._encoder = encoder
-        self._batcher = Batcher(engine)
-        self._pool = FramePool(engine.head)
-        self._track = Track(self._pool)
-        self._given = 0
-
-    def push(self, samples: Waveform) -> Frames:
-        """Append mono samples at 16 kHz, `(samples,)` in [-1, 1]; returns the frames that are new, maybe none."""
-        block = np.ascontiguousarray(as_array(samples), dtype=np.float32)
-        if block.ndim != 1:
-            raise AudioError(f"a stream takes mono blocks (samples,), got shape {block.shape}")
-        if not np.isfinite(block).all():
-            raise AudioError("non-finite samples in the stream")
-        self._batcher.push(self._track, block)
-        return self._new_frames()
-
-    def close(self) -> Frames:
-        """End of the stream: the remaining frames."""
-        self._batcher.close(self._track)
-        self._batcher.flush()
-        return self._new_frames()
-
-    def _new_frames(self) -> Frames:
-        first, self._given = self._given, self._pool.frames
-        times = frame_times(self._encoder.config, self._given - first, first)
-        return Frames(self._pool.rows(), times.numpy())
-
-
-def as_array(waveform: Waveform) -> NDArray[Any]:
-    """A waveform as a numpy array in memory of the CPU."""
-    array = waveform.detach().cpu().numpy() if isinstance(waveform, Tensor) else np.asarray(waveform)
-    if array.ndim == 2 and len(array) > MAX_CHANNELS:  # a batch by mistake
-        raise AudioError(
-            f"waveform has shape {array.shape}, read as (channels, samples): "
-            "for a batch of mono sounds pass (batch, 1, samples) or a list"
-        )
-    return array
 
 
 def as_sounds(waveform: Waveform | Sequence[Waveform]) -> tuple[list[NDArray[Any]], bool]:
