@@ -90,12 +90,18 @@ def exhausting() -> dict[str, bytes]:
     stride0 = OrderedDict(state)
     for key in ("W.weight", "W.bias", "norm_out.running_mean", "norm_out.running_var"):
         stride0[key] = torch.zeros(1).expand(1 << 36, *state[key].shape[1:])
-    many = OrderedDict(state)
-    many["W.weight"] = torch.zeros(1).expand(60_000, state["W.weight"].shape[1], 1)
+    plausible = OrderedDict(state)  # every shape fits the others, so that only the missing bytes give it away
+    size = 60_000
+    wide = {"W.weight": (size, size, 1), "rnn.layers.0.linear.weight": (3 * size, 10)}
+    wide |= {"W.bias": (size,), "rnn.layers.0.linear.bias": (3 * size,)}
+    wide |= {"norm_out.running_mean": (size,), "norm_out.running_var": (size,)}
+    wide |= {key: (size, *value.shape[1:]) for key, value in state.items() if key.startswith("denseskips")}
+    for key, shape in wide.items():
+        plausible[key] = torch.ones(1).expand(shape)
     good = saved(state)
     return {
         "stride0": saved(stride0),
-        "stride0_plausible": saved(many),
+        "stride0_plausible": saved(plausible),
         "stride0_legacy": saved(stride0, _use_new_zipfile_serialization=False),
         "bomb": archive(b"\x80\x02}.", {"data/0": bytes(200_000_000)}, zipfile.ZIP_DEFLATED),
         "lists": archive(b"\x80\x02" + b"]" * 4_000_000 + b"."),

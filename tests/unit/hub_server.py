@@ -90,12 +90,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def reply(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
         self.send_response(status)
-        for key, value in {"Content-Length": str(len(body)), **headers}.items():
+        for key, value in {"Content-Length": str(len(body)), "Connection": "close", **headers}.items():
             self.send_header(key, value)
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(body)
-            self.close_connection = True
 
 
 @contextmanager
