@@ -15,6 +15,7 @@ from musicpase.audio.health import Health
 from musicpase.audio.libsndfile import read_libsndfile
 from musicpase.audio.mono import MonoResampler
 from musicpase.audio.pyav import read_pyav
+from musicpase.audio.riff import read_wav_header
 from musicpase.config import HOP_LENGTH, SAMPLE_RATE
 from musicpase.errors import AudioError
 
@@ -112,8 +113,13 @@ def decode_open_file(file: BinaryIO, *, sample_rate: int = SAMPLE_RATE, max_dura
 
 
 def _resampled(decoded: Decoded, mono: MonoResampler) -> Iterator[NDArray[np.float32]]:
-    for block, rate in decoded:
-        yield mono.push(block, rate)
+    try:
+        for block, rate in decoded:
+            yield mono.push(block, rate)
+    except (AudioError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise all kinds of them
+        raise AudioError(f"cannot be decoded ({type(error).__name__})") from error
     yield mono.flush()
 
 
@@ -124,14 +130,18 @@ def _first_that_works(file: BinaryIO) -> tuple[Decoded, Health]:
         AudioError: With the reason, when none does.
     """
     reason = ""
-    for reader in (read_pyav, read_libsndfile):
+    header = read_wav_header(file)
+    # Of several `data` chunks FFmpeg takes the last, which is not the sound.
+    several = header is not None and header.data_chunks > 1
+    for reader in (read_libsndfile, read_pyav) if several else (read_pyav, read_libsndfile):
         health = Health()
         blocks = reader(file, health)
         try:
             first = next(blocks)
-        except StopIteration:  # the container is fine
-            reason = "no audio in it (0 samples)" if health.damaged_at_s is None else "nothing in it can be decoded"
-        except AudioError:
+        except StopIteration:
+            if health.damaged_at_s is None:  # the container is fine
+                reason = "no audio in it (0 samples)"
+        except Exception:  # decoders raise all kinds of them
             continue
         else:
             return chain([first], blocks), health

@@ -13,12 +13,14 @@ class Health:
         claimed_s: Length that the file promises [s]; None where nothing reliable says so.
         tolerance_s: Shortfall that is no damage [s]: codecs count their delay in or out.
         lost_s: Length of the packets that could not be decoded [s].
+        cuts_matter: Whether a packet that ends early is a damage.
         damaged_at_s: Where the first damage was noticed [s]; None: nowhere.
     """
 
     claimed_s: float | None = None
     tolerance_s: float = 0.1
     lost_s: float = 0.0
+    cuts_matter: bool = True
     damaged_at_s: float | None = None
 
     def mark(self, at_s: float, lost_s: float = 0.0) -> None:

@@ -82,7 +82,7 @@ class MonoResampler:
     def warnings(self) -> tuple[str, ...]:
         """What is odd about the sound so far, one plain sentence each."""
         found = []
-        if self._peak_out < SILENCE * self._peak_in:
+        if self._peak_out < SILENCE * min(self._peak_in, PEAK_LIMIT):
             found.append("mono mix is silent (the channels cancel out)")
         if self._peak_in > PEAK_LIMIT:
             found.append(f"samples beyond {PEAK_LIMIT:g} times full scale were clipped")

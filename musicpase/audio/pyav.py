@@ -84,7 +84,7 @@ def _frames(file: BinaryIO, container: InputContainer, stream: AudioStream, heal
                 frames = packet.decode()
             except Exception:
                 health.mark(seconds, float((packet.duration or 0) * (packet.time_base or 0)))
-            if packet.is_corrupt:  # the demuxer knows that it is cut short; the decoder may have made do
+            if packet.is_corrupt and health.cuts_matter:  # the decoder may have made do with a part
                 health.mark(seconds)
         for frame in frames:
             seconds += frame.samples / frame.sample_rate
@@ -121,6 +121,7 @@ def _read_claims(
     if name == "wav":  # FFmpeg shortens the claim of a cut file to what is there
         position = file.tell()
         if header := read_wav_header(file):
+            health.cuts_matter = False  # of a piped file every last packet looks cut
             health.claimed_s = header.claimed_s(os.fstat(file.fileno()).st_size) or health.claimed_s
         file.seek(position)
 
