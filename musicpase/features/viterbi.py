@@ -23,7 +23,8 @@ from musicpase.features.yin import Candidates
 __all__ = ["BandedViterbi", "band_max"]
 
 LOG_TINY = math.log(torch.finfo(torch.float64).tiny)  # what librosa's logarithms give for probability 0: -708.4
-BLOCK_BYTES = 256 * 2**20  # memory for path values; longer batches are decoded in several blocks of clips
+BLOCK_BYTES = 256 * 2**20  # memory for path values; larger batches are decoded in several blocks of clips
+CPU_CLIPS = 16  # in a block on a CPU: fewer leave the arithmetic to the overhead of calls, more fall out of its cache
 
 
 def band_max(values: Tensor, log_weights: Tensor, out: Tensor, scratch: Tensor) -> None:
@@ -31,26 +32,20 @@ def band_max(values: Tensor, log_weights: Tensor, out: Tensor, scratch: Tensor) 
 
     Args:
         values: `(states + 2 * reach, columns)`: log-probabilities, with `-inf` in the `reach` rows at both ends.
-        log_weights: `(ways, 1 + reach)`, on the CPU: for each kind of move (staying voiced, switching), the
-            logarithm of the weight of a move by 0, 1, ... states, up or down.
+        log_weights: `(ways, 1 + reach)`: for each kind of move (staying voiced, switching), the logarithm of the
+            weight of a move by 0, 1, ... states, up or down.
         out: `(ways, states, columns)`, overwritten: row j is the maximum over d of
             `values[j + reach + d] + log_weights[way, abs(d)]`.
-        scratch: `(2, states, columns)`, overwritten.
+        scratch: `(2, 1 + reach, states, columns)`, overwritten; a new one for every frame would cost as much as
+            the arithmetic.
     """
     states, reach = out.shape[1], log_weights.shape[1] - 1
-    if values.device.type != "cpu":  # a few large kernels instead of a hundred small ones
-        both_sides = torch.cat([log_weights.flip(1), log_weights[:, 1:]], 1).to(values.device)
-        near = values.unfold(0, 2 * reach + 1, 1)
-        for way, weights in enumerate(both_sides):
-            torch.amax(near + weights, -1, out=out[way])
-        return
+    shifted = values.unfold(0, states, 1).transpose(1, 2)  # (2 * reach + 1, states, columns), a view
     either, moved = scratch
-    out.fill_(-torch.inf)
-    for move in range(reach + 1):  # twice as fast on a CPU: nothing is larger than the cache
-        torch.maximum(values[reach - move :][:states], values[reach + move :][:states], out=either)
-        for way, weights in enumerate(log_weights.tolist()):
-            torch.add(either, weights[move], out=moved)
-            torch.maximum(out[way], moved, out=out[way])
+    torch.maximum(shifted[: reach + 1].flip(0), shifted[reach:], out=either)  # down or up, by 0, 1, ...
+    for way, weights in enumerate(log_weights):
+        torch.add(either, weights[:, None, None], out=moved)
+        torch.amax(moved, 0, out=out[way])
 
 
 class _Observations(NamedTuple):
@@ -68,8 +63,8 @@ class BandedViterbi(nn.Module):
         pitch_bins: states per voicing.
     """
 
-    row_correction: Tensor
     log_weights: Tensor
+    row_correction: Tensor
 
     def __init__(self, config: FeatureConfig, pitch_bins: int) -> None:
         super().__init__()
@@ -79,7 +74,7 @@ class BandedViterbi(nn.Module):
         tiny = torch.finfo(torch.float64).tiny
         log_weights = torch.stack([stay * weights, (1.0 - stay) * weights]).add(tiny).log()
         self.reach = log_weights.shape[1] - 1
-        self.log_weights = log_weights  # no buffer: read on the CPU
+        self.register_buffer("log_weights", log_weights, persistent=False)
         self.register_buffer("row_correction", row_scale.log(), persistent=False)
 
     def forward(self, candidates: Candidates) -> tuple[Tensor, Tensor, Tensor]:
@@ -95,6 +90,8 @@ class BandedViterbi(nn.Module):
         bytes_per_clip = candidates.grid * 2 * self.pitch_bins * 8
         size = max(1, BLOCK_BYTES // bytes_per_clip)
         voiced = candidates.voiced_probability()
+        if voiced.device.type == "cpu":
+            size = min(size, CPU_CLIPS)
         paths = [
             self._backward(self._forward(self._observe(block, voiced[first : first + size])))
             for first in range(0, candidates.clips, size)
@@ -114,7 +111,8 @@ class BandedViterbi(nn.Module):
         grid, bins, clips = seen.voiced.shape
         values = seen.voiced.new_empty((grid, bins, 2 * clips))
         padded = values.new_full((bins + 2 * self.reach, 2 * clips), -torch.inf)
-        best, scratch = values.new_empty((2, 2, bins, 2 * clips))
+        best = values.new_empty((2, bins, 2 * clips))
+        scratch = values.new_empty((2, self.reach + 1, bins, 2 * clips))
         for time in range(grid):
             now = values[time]
             if time == 0:
@@ -141,7 +139,7 @@ class BandedViterbi(nn.Module):
         path = torch.empty((grid, clips), dtype=torch.long, device=values.device)
         path[-1] = values[-1].flatten(1).argmax(1)
         moves = torch.arange(-self.reach, self.reach + 1, device=values.device)
-        log_weights = self.log_weights.to(values.device)[:, moves.abs()]  # (ways, band)
+        log_weights = self.log_weights[:, moves.abs()]  # (ways, band)
         ways = torch.stack([log_weights, log_weights.flip(0)])  # by voicing now, then before
         for time in range(grid - 2, -1, -1):
             before = values[time]
