@@ -15,7 +15,6 @@ from musicpase.audio.health import Health
 from musicpase.audio.libsndfile import read_libsndfile
 from musicpase.audio.mono import MonoResampler
 from musicpase.audio.pyav import read_pyav
-from musicpase.audio.riff import read_wav_header
 from musicpase.config import HOP_LENGTH, SAMPLE_RATE
 from musicpase.errors import AudioError
 
@@ -130,10 +129,7 @@ def _first_that_works(file: BinaryIO) -> tuple[Decoded, Health]:
         AudioError: With the reason, when none does.
     """
     reason = ""
-    header = read_wav_header(file)
-    # Of several `data` chunks FFmpeg takes the last, which is not the sound.
-    several = header is not None and header.data_chunks > 1
-    for reader in (read_libsndfile, read_pyav) if several else (read_pyav, read_libsndfile):
+    for reader in (read_pyav, read_libsndfile):
         health = Health()
         blocks = reader(file, health)
         try:

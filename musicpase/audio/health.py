@@ -36,7 +36,7 @@ class Health:
         if self.damaged_at_s is None and missing_s <= self.tolerance_s:
             return ()
         at_s = decoded_s if self.damaged_at_s is None else self.damaged_at_s
-        digits = 1 if missing_s >= 0.1 else 3
+        digits = 1 if min(missing_s, decoded_s) >= 0.1 else 3
         amount = f"{decoded_s:.{digits}f} s"
         if missing_s > 5e-4:
             amount += f" of {whole_s:.{digits}f} s"

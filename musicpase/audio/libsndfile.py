@@ -52,6 +52,8 @@ def read_libsndfile(file: BinaryIO, health: Health) -> Iterator[tuple[NDArray[np
                 health.mark(decoded / max(sound.samplerate, 1))
                 return
             if len(block) == 0:
+                if sound.format == "OGG":  # FFmpeg refused it, and libsndfile says nothing of pages it passes over
+                    health.mark(decoded / max(sound.samplerate, 1))
                 return
             decoded += len(block)
             yield block, sound.samplerate

@@ -55,9 +55,13 @@ def read_pyav(file: BinaryIO, health: Health) -> Iterator[tuple[NDArray[np.float
     """
     # With a file object and this list no demuxer can open anything else, neither a file nor a connection.
     options = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "none"}
-    file.seek(0)
+    header = read_wav_header(file)
+    # Of several `data` chunks FFmpeg takes the last, which is not the sound: let it see no more than the first.
+    several = header is not None and header.data_chunks > 1
+    content = _Head(file, header.data_start + header.data_size) if header and several else file
+    content.seek(0)
     try:
-        container = av.open(file, "r", container_options=options, metadata_errors="replace", buffer_size=1 << 18)
+        container = av.open(content, "r", container_options=options, metadata_errors="replace", buffer_size=1 << 18)
     except Exception as error:  # FFmpegError, ValueError, EOFError, AttributeError...: PyAV raises all kinds
         raise AudioError("no demuxer takes it") from error
     with container:
@@ -68,6 +72,23 @@ def read_pyav(file: BinaryIO, health: Health) -> Iterator[tuple[NDArray[np.float
             raise AudioError("its codec is not supported")
         stream.codec_context.thread_count = 1  # one thread per worker process: the workers share the cores
         yield from _blocks(_frames(file, container, stream, health))
+
+
+class _Head:
+    """The first `size` bytes of a file, with the methods that PyAV calls."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._size = size
+        self.tell = file.tell
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(max(0, min(size, self._size - self._file.tell())))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_END:
+            offset, whence = self._size + offset, os.SEEK_SET
+        return self._file.seek(offset, whence)
 
 
 def _frames(file: BinaryIO, container: InputContainer, stream: AudioStream, health: Health) -> Iterator[AudioFrame]:
@@ -113,6 +134,8 @@ def _read_claims(
     name = container.format.name
     if stream.codec_context.name.startswith(_LOSSLESS):
         health.tolerance_s = 1e-3
+    elif name == "mp3":
+        health.tolerance_s = 0.015  # less than a frame
     timed = name in _TIMED or name.startswith("mov,") or (name == "mp3" and _has_frame_count(file, packet))
     if timed and stream.duration is not None and stream.time_base is not None:
         health.claimed_s = float(stream.duration * stream.time_base)

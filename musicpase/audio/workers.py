@@ -3,13 +3,10 @@
 Each worker is a fresh Python process (`worker.py`) served by one thread here: the thread takes the next source,
 sends it, and moves the messages that come back into the file's queue, from which the consumer draws file by file.
 Processes instead of threads, because a decoder that crashes or hangs then costs one file. The pipe is the only
-transport: `_Process.run` is the place to change for another one.
+transport: `Process.run` is the place to change for another one.
 """
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -22,6 +19,7 @@ from numpy.typing import NDArray
 from musicpase.audio import worker
 from musicpase.audio.decode import DecodeReport
 from musicpase.audio.find import Source
+from musicpase.audio.process import TICK, Process
 from musicpase.config import SAMPLE_RATE
 from musicpase.errors import AudioError
 
@@ -29,9 +27,6 @@ __all__ = ["Block", "End", "Event", "Failure", "decode_files"]
 
 _BUDGET = 48 << 20  # bytes of decoded audio that wait here; each worker holds a few blocks more
 _AHEAD = 256  # files that may be decoded ahead: bounds what very short files pile up
-_START_TIMEOUT = 120.0  # s; importing from a cold network disk is slow
-_CODE = "from musicpase.audio.worker import main; main()"
-_TICK = 0.25  # s between two looks of the watchdog
 
 
 @dataclass(frozen=True)
@@ -136,7 +131,7 @@ class _Pool:
         self._waiting_bytes = 0
         self._error: BaseException | None = None
         self._closed = threading.Event()
-        self._processes: list[_Process] = []
+        self._processes: list[Process] = []
         self._threads: list[threading.Thread] = []
 
     def start(self, workers: int) -> None:
@@ -177,7 +172,7 @@ class _Pool:
 
     def _serve(self) -> None:
         """Feed one worker process, and start another when it dies."""
-        process: _Process | None = None
+        process: Process | None = None
         try:
             while (taken := self._take()) is not None:
                 index, task = taken
@@ -191,14 +186,14 @@ class _Pool:
                 self._changed.notify_all()
         finally:
             if process is not None:
-                process.kill()
+                process.close()
 
-    def _start_process(self) -> "_Process":
+    def _start_process(self) -> Process:
         with self._changed:
             if self._closed.is_set():
                 raise AudioError("closed")
             self._processes = [process for process in self._processes if process.alive]
-            process = _Process(self._timeout)
+            process = Process(self._timeout)
             self._processes.append(process)
         process.wait_until_ready()
         return process
@@ -241,98 +236,7 @@ class _Pool:
 
     def _watch(self) -> None:
         """Kill the processes that give nothing for too long."""
-        while not self._closed.wait(_TICK):
+        while not self._closed.wait(TICK):
             with self._changed:
                 for process in self._processes:
                     process.tick()
-
-
-class _Process:
-    """One worker process and the pipes to it."""
-
-    def __init__(self, timeout: float) -> None:
-        # The parent's module path and nothing else: a folder of songs may hold a file called `random.py`.
-        code = f"import sys; sys.path[:] = {sys.path!r}; {_CODE}"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # decoders write there
-            bufsize=0,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C in the terminal goes to the parent alone
-        )
-        self.alive = True
-        self._timeout = timeout
-        self._limit = _START_TIMEOUT
-        self._reading = False
-        self._silent_s = 0.0
-        self._timed_out = False
-
-    def wait_until_ready(self) -> None:
-        try:
-            self._read()
-        except EOFError:
-            self.kill()
-            status = self._process.wait()
-            hint = "does `python -c 'import musicpase.audio'` work?"
-            raise AudioError(f"the decoding processes cannot start (exit status {status}); {hint}") from None
-        self._limit = self._timeout
-
-    def run(self, task: dict[str, Any]) -> Iterator[tuple[int, worker.Payload]]:
-        """Yield the messages of one file; a process that dies gives a FAILURE, and is not `alive` any more."""
-        try:
-            self._write(json.dumps(task).encode() + b"\n")
-            while True:
-                kind, payload = self._read()
-                if kind != worker.PROGRESS:
-                    yield kind, payload
-                if kind in (worker.END, worker.FAILURE):
-                    return
-        except (EOFError, OSError):
-            self.kill()
-            yield worker.FAILURE, json.dumps(self._cause_of_death()).encode()
-
-    def kill(self) -> None:
-        self.alive = False
-        self._process.kill()
-
-    def tick(self) -> None:
-        """Count the time that passes without a message while one is waited for.
-
-        Counted in ticks, not read from a clock: a parent that was stopped for an hour has not waited for one.
-        """
-        if self._reading and self.alive:
-            self._silent_s += _TICK
-            if self._silent_s > self._limit:
-                self._timed_out = True
-                self._process.kill()
-
-    def _cause_of_death(self) -> str:
-        status = self._process.wait()
-        if self._timed_out:
-            return f"decoder made no progress for {self._timeout:g} s"
-        return f"decoder crashed (signal {-status})" if status < 0 else "decoder crashed"
-
-    def _write(self, line: bytes) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line)
-
-    def _read(self) -> tuple[int, bytearray]:
-        self._silent_s, self._reading = 0.0, True
-        try:
-            kind, size = worker.HEADER.unpack(self._read_exactly(worker.HEADER.size))
-            return kind, self._read_exactly(size)
-        finally:
-            self._reading = False
-
-    def _read_exactly(self, size: int) -> bytearray:
-        assert self._process.stdout is not None
-        data = bytearray(size)
-        view = memoryview(data)
-        while len(view):
-            got = self._process.stdout.readinto(view)  # type: ignore[attr-defined] # raw: bufsize is 0
-            if not got:
-                raise EOFError
-            view = view[got:]
-        return data
