@@ -101,6 +101,9 @@ class PitchCandidates(nn.Module):
         self.bins_per_octave = 12 * math.ceil(1.0 / pyin.resolution)
         self.pitch_bins = math.floor(self.bins_per_octave * math.log2(pyin.fmax / pyin.fmin)) + 1
         thresholds, mass = beta_prior(pyin)
+        used = int(mass.nonzero()[-1]) + 1  # by default those above 0.9 have no mass at all
+        thresholds, mass = thresholds[:used], mass[:used]
+        self.highest_threshold = float(thresholds[-1])
         self.register_buffer("thresholds", thresholds, persistent=False)
         self.register_buffer("mass", mass, persistent=False)
         self.register_buffer("mass_below", F.pad(mass.cumsum(0), (1, 0)), persistent=False)
@@ -125,7 +128,7 @@ class PitchCandidates(nn.Module):
         height = curve[row, column]
         lowest = column == torch.where(is_trough, curve, torch.inf).argmin(dim=1)[row]
         # Troughs above every threshold have no probability, unless they are all the frame has.
-        kept = (height < 1.0) | lowest
+        kept = (height < self.highest_threshold) | lowest
         row, column, height, lowest = row[kept], column[kept], height[kept], lowest[kept]
         probability = self._probability(row, height, lowest, len(curve))
         kept = probability > 0
