@@ -26,7 +26,6 @@ __all__ = ["read_checkpoint"]
 
 MIN_TORCH = "2.10"  # CVE-2025-32434 was fixed in 2.6, CVE-2026-24747 in 2.10
 MAX_DIRECTORY_BYTES = 1 << 20  # of a zip archive: some 10,000 entries
-MAX_PICKLE_BYTES = 1 << 22
 MAX_OPCODES = 200_000  # a state dict of 78 tensors takes 2,500; with an optimiser's state four times that
 TRUSTED_ROOTS = frozenset({"torch", "collections"})
 LEGACY_PICKLES = 5  # magic number, protocol, system, the object, storage keys: the format before torch 1.6
@@ -111,8 +110,6 @@ def _inspect_archive(path: Path, archive: zipfile.ZipFile, size: int) -> None:
     pickles = [entry for entry in entries if entry.filename.endswith(".pkl")]
     if [entry.filename.rpartition("/")[2] for entry in pickles] != ["data.pkl"]:
         raise ModelError(f"{shown(path)}: not a checkpoint of torch.save (a TorchScript or other archive)")
-    if pickles[0].file_size > MAX_PICKLE_BYTES:
-        raise ModelError(f"{shown(path)}: its pickle of {pickles[0].file_size} bytes is too long for an encoder")
     with archive.open(pickles[0]) as file:
         _scan_pickle(path, file)
 

@@ -110,7 +110,7 @@ def exhausting() -> dict[str, bytes]:
         "huge_string": archive(b"\x80\x04\x8d" + struct.pack("<Q", 1 << 60) + b"x."),
         "huge_legacy_string": b"\x80\x02\x8d" + struct.pack("<Q", 1 << 61) + b"x.",
         "directory": good[: good.rindex(HEAD) + 12] + struct.pack("<L", 1 << 30) + good[good.rindex(HEAD) + 16 :],
-        "comment": good + HEAD + bytes(16) + b"\x04\x00abcd",
+        "comment": good[:-2] + b"\x04\x00abcd",
         "overlapping": overlapping(),
         "storage_legacy": legacy(huge_storage(b"N")),
         "storage_zip": archive(huge_storage(b""), {"data/0": bytes(64)}),
@@ -119,12 +119,19 @@ def exhausting() -> dict[str, bytes]:
 
 def huge_storage(view: bytes) -> bytes:
     """A pickle of one encoder tensor whose storage claims 256 GB; the legacy format has a field more, the view."""
-    name = b"blocks.0.conv.low_hz_"
-    claim = b"\x8a\x05" + (1 << 36).to_bytes(5, "little")
-    storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpu" + claim + view + b"tQ"
-    arguments = b"(" + storage + b"K\0K\x01K\x01\x86K\x01K\x01\x86\x89ccollections\nOrderedDict\n)Rt"
-    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n" + arguments + b"R"
-    return b"\x80\x02}X" + struct.pack("<L", len(name)) + name + tensor + b"s."
+    return b"\x80\x02}" + item("blocks.0.conv.low_hz_", "0", 1 << 36, view) + b"."
+
+
+def item(name: str, storage: str, numel: int, view: bytes = b"") -> bytes:
+    """Opcodes that put a tensor of one value, out of a storage of `numel`, into the dictionary on the stack."""
+
+    def text(value: str) -> bytes:
+        return b"X" + struct.pack("<L", len(value)) + value.encode()
+
+    claim = b"\x8a\x05" + numel.to_bytes(5, "little")
+    where = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(storage) + text("cpu") + claim + view + b"tQ"
+    arguments = b"(" + where + b"K\0K\x01K\x01\x86K\x01K\x01\x86\x89ccollections\nOrderedDict\n)Rt"
+    return text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n" + arguments + b"Rs"
 
 
 def legacy(pickled: bytes) -> bytes:
@@ -135,15 +142,18 @@ def legacy(pickled: bytes) -> bytes:
 
 
 def overlapping() -> bytes:
-    """A zip archive whose directory names one stored entry a thousand times."""
+    """Two gigabytes of storages in two megabytes: a zip archive whose directory names one entry a thousand times."""
+    count, size = 1000, 2_000_000
+    items = (item(f"blocks.{index}.conv.low_hz_", str(index), size // 4) for index in range(count))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
-        file.writestr("archive/data.pkl", b"\x80\x02}.")
-        file.writestr("archive/data/0", bytes(1_000_000))
+        file.writestr("archive/data.pkl", b"\x80\x02}" + b"".join(items) + b".")
+        file.writestr("archive/version", "3\n")
+        file.writestr("archive/data/0", bytes(size))
         entry = file.getinfo("archive/data/0")
-        for index in range(1000):
-            twin = zipfile.ZipInfo(f"archive/data/{index + 1}")
-            twin.header_offset, twin.file_size, twin.compress_size = entry.header_offset, 1_000_000, 1_000_000
+        for index in range(1, count):
+            twin = zipfile.ZipInfo(f"archive/data/{index}")
+            twin.header_offset, twin.file_size, twin.compress_size = entry.header_offset, size, size
             twin.CRC, twin.create_system, twin.flag_bits = entry.CRC, entry.create_system, entry.flag_bits
             file.filelist.append(twin)
     return buffer.getvalue()
