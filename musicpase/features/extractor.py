@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from musicpase.config import SAMPLE_RATE
 from musicpase.errors import ConfigError
 from musicpase.features.config import FeatureConfig
-from musicpase.features.framing import check_waveform
+from musicpase.features.framing import by_clip, check_waveform
 from musicpase.features.harmony import Chroma
 from musicpase.features.rhythm import Tempogram
 from musicpase.features.spectrum import MelSpectrum, Mfcc, PowerSpectrum, power_to_db
@@ -71,17 +71,20 @@ class Features(nn.Module):
         """
         check_waveform(waveform, sample_rate, self.config)
         with _full_precision(waveform.device.type):
-            by_name = self._on_grid(waveform)
-        frames = waveform.shape[1] // self.config.hop_length
-        return {name: by_name[name][:, :frames].transpose(1, 2).contiguous() for name in self.names}
+            found = by_clip(self._spectral, waveform)
+            if self.prosody is not None:
+                found["prosody"] = self.prosody(waveform)[..., : self._frames(waveform)]
+        return {name: found[name].contiguous() for name in self.names}
 
-    def _on_grid(self, waveform: Tensor) -> dict[str, Tensor]:
-        """Compute `(batch, grid, rows)` for each name."""
-        found: dict[str, Tensor] = {}
-        if self.prosody is not None:
-            found["prosody"] = self.prosody(waveform)
+    def _frames(self, waveform: Tensor) -> int:
+        """How many frames the encoder has."""
+        return waveform.shape[1] // self.config.hop_length
+
+    def _spectral(self, waveform: Tensor) -> dict[str, Tensor]:
+        """Compute what starts from the spectrum: `(clips, rows, frames)` for each name."""
         if self.power is None:
-            return found
+            return {}
+        found: dict[str, Tensor] = {}
         power = self.power(waveform)
         if "lps" in self.names:
             found["lps"] = power_to_db(power)
@@ -93,7 +96,7 @@ class Features(nn.Module):
                 found["mfcc"] = self.mfcc(mel_db)
             if self.tempogram is not None:
                 found["tempogram"] = self.tempogram(mel_db)
-        return found
+        return {name: target[:, : self._frames(waveform)].transpose(1, 2) for name, target in found.items()}
 
 
 @contextmanager

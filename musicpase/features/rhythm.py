@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from musicpase.features.banks import hann_window
 from musicpase.features.config import FeatureConfig
-from musicpase.features.framing import frame, per_clip
+from musicpase.features.framing import frame
 
 __all__ = ["Tempogram", "onset_strength"]
 
@@ -44,9 +44,7 @@ class Tempogram(nn.Module):
 
     def forward(self, mel_db: Tensor) -> Tensor:
         """Return the local autocorrelation of the onset strength."""
-        return per_clip(self._autocorrelate, onset_strength(mel_db, self.config))
-
-    def _autocorrelate(self, onsets: Tensor) -> Tensor:
+        onsets = onset_strength(mel_db, self.config)
         lags = self.config.tempogram_lags
         # Beyond the clip the onset strength fades to 0 in a straight line (numpy's linear_ramp).
         ramp = torch.arange(lags // 2, device=onsets.device) / (lags // 2)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from musicpase.features.banks import dct_matrix, hann_window, mel_bank
 from musicpase.features.config import AMIN, TOP_DB, FeatureConfig
-from musicpase.features.framing import frame, per_clip
+from musicpase.features.framing import frame
 
 __all__ = ["MelSpectrum", "Mfcc", "PowerSpectrum", "power_to_db"]
 
@@ -41,9 +41,6 @@ class PowerSpectrum(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Return the power of each bin of each frame on the centred grid."""
-        return per_clip(self._transform, waveform)
-
-    def _transform(self, waveform: Tensor) -> Tensor:
         half = self.config.n_fft // 2
         frames = frame(F.pad(waveform, (half, half)), self.config.n_fft, self.config.hop_length)
         spectrum: Tensor = torch.fft.rfft(frames * self.window).to(torch.complex64)

@@ -74,7 +74,7 @@ class Pyin(nn.Module):
 
 
 class Prosody(nn.Module):
-    """The prosody worker's target: `(batch, samples)` -> `(batch, grid, 4)`.
+    """The prosody worker's target: `(batch, samples)` -> `(batch, 4, grid)`.
 
     Rows: zero crossing rate, root mean square energy, voiced probability, F0 [Hz, 0 where unvoiced].
     """
@@ -85,7 +85,7 @@ class Prosody(nn.Module):
         self.pyin = Pyin(config)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Return the four rows side by side."""
+        """Return the four rows."""
         pitch = self.pyin(waveform)
         rows = [
             zero_crossing_rate(waveform, self.config),
@@ -93,4 +93,4 @@ class Prosody(nn.Module):
             pitch.voiced_probability,
             pitch.f0,
         ]
-        return torch.stack(rows, dim=2)
+        return torch.stack(rows, dim=1)

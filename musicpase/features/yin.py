@@ -112,7 +112,7 @@ class PitchCandidates(nn.Module):
         """Return the candidates of every frame of the centred grid."""
         if waveform.device.type != "cpu":
             return self._search(waveform)
-        # clip by clip, so that the frames fit the cache (see `framing.per_clip`)
+        # clip by clip, so that the frames fit the cache (see `framing.by_clip`)
         found = [self._search(clip) for clip in torch.split(waveform, 1)]
         clip = [part.clip + index for index, part in enumerate(found)]
         columns = zip(*((part.frame, part.bin, part.probability) for part in found), strict=True)
