@@ -266,7 +266,7 @@ class Maker:
         kinds += [("PAF", "PCM_16"), ("MAT5", "PCM_16"), ("NIST", "PCM_16"), ("VOC", "PCM_16"), ("IRCAM", "PCM_16")]
         kinds += [("FLAC", "PCM_24"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"), ("AVR", "PCM_16")]
         for container, subtype in kinds:
-            name = f"C1-{container}-{subtype}".lower()
+            name = f"C1-{container.lower()}-{subtype.lower()}"
             path = self.sound(f"{name}.{container.lower()}", music(), RATE, format=container, subtype=subtype)
             yield Case(name, path, "ok")
         yield Case("C1-gsm", self.sound("C1-gsm.wav", music(8000, 3, 1), 8000, subtype="GSM610"), "ok or warning")

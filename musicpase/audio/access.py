@@ -91,6 +91,9 @@ def _download(url: str, progress: Callable[[], None]) -> BinaryIO:
             while chunk := remote.read(_CHUNK):
                 local.write(chunk)
                 progress()
+    except ImportError as error:  # fsspec imports what a protocol needs when it is first used
+        local.close()
+        raise MissingExtraError(f'{escape(str(error))}: pip install "musicpase[remote]"') from None
     except Exception as error:
         local.close()
         detail = escape(str(error).replace(url, "").strip(" :'\"")) or type(error).__name__

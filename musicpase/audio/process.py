@@ -43,6 +43,11 @@ class Process:
         self._timed_out = False
 
     def wait_until_ready(self) -> None:
+        """Wait until the imports are done.
+
+        Raises:
+            AudioError: The process ended instead.
+        """
         try:
             self._read()
         except EOFError:
