@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from musicpase.atomic import write_atomic
 from musicpase.config import HOP_LENGTH, SAMPLE_RATE
 from musicpase.errors import MissingExtraError
 from musicpase.hub import ModelRecord
@@ -20,7 +21,6 @@ from musicpase.nn import PASE, frame_times
 from musicpase.nn.blocks import ConvBlock
 from musicpase.nn.qrnn import QRNN
 from musicpase.nn.sinc import SincConv
-from musicpase.weights import write_atomic
 
 __all__ = ["export_onnx"]
 

@@ -45,10 +45,10 @@ def features(file: str, output: Path, start: float, duration: float, model: Path
     """
     import torch
 
+    from musicpase.atomic import write_atomic
     from musicpase.errors import AudioError, ConfigError
     from musicpase.features import Features
     from musicpase.features.figure import FORMATS, draw_features, render
-    from musicpase.weights import write_atomic
 
     file_type = output.suffix.removeprefix(".").lower()
     if file_type not in FORMATS:

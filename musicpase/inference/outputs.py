@@ -6,7 +6,6 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -15,10 +14,10 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
+from musicpase.atomic import atomic, explained
 from musicpase.errors import ConfigError, MissingExtraError, OutputError
-from musicpase.inference.workspace import explained
 
-__all__ = ["SUFFIXES", "Row", "Table", "atomic", "read_table", "write_table"]
+__all__ = ["SUFFIXES", "Row", "Table", "read_table", "write_table"]
 
 SUFFIXES = (".npy", ".npz", ".parquet")
 Rows = NDArray[np.float32]
@@ -51,25 +50,6 @@ class Table:
         """Names of the index columns that carry something."""
         optional = [c for c in ("start_s", "end_s", "sha256") if self.rows and getattr(self.rows[0], c) is not None]
         return ["input", "path", "duration_s", "frames", *optional]
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under its name whole, synced to disk, or not at all.
-
-    Raises:
-        OutputError: it cannot be written; what was there before is untouched.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp"[-255:])
-    try:
-        with explained(path):
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_table(path: Path, table: Table) -> None:

@@ -12,12 +12,12 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from musicpase import audio
+from musicpase.atomic import atomic, explained
 from musicpase.config import HOP_LENGTH, SAMPLE_RATE
 from musicpase.errors import OutputError
 from musicpase.inference.outputs import (
     Row,
     Table,
-    atomic,
     check_space,
     member,
     write_csv,
@@ -26,7 +26,7 @@ from musicpase.inference.outputs import (
     write_table,
 )
 from musicpase.inference.pipeline import Failure, Result
-from musicpase.inference.workspace import Entry, Workspace, explained, stat_of
+from musicpase.inference.workspace import Entry, Workspace, stat_of
 
 __all__ = ["FolderSink", "Job", "MatrixSink"]
 

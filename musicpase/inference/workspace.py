@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from musicpase.atomic import explained
 from musicpase.errors import ConfigError, OutputError
 
 __all__ = ["Entry", "Workspace", "stat_of"]
@@ -146,20 +147,6 @@ class Workspace:
         finally:
             if remove:
                 shutil.rmtree(self.folder, ignore_errors=True)
-
-
-class explained:  # noqa: N801 (reads as a phrase: `with explained(path):`)
-    """Turns an OSError on an output into an OutputError that names the path and the system's reason."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
 
 
 def parse(line: bytes) -> Entry | None:

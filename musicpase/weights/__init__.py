@@ -5,7 +5,7 @@ whoever loads passes the function that makes a module from a configuration.
 """
 
 from musicpase.weights.download import announced_sha256, download_folder
-from musicpase.weights.files import shown, write_atomic
+from musicpase.weights.files import shown
 from musicpase.weights.load import isolated, load_file, load_folder
 from musicpase.weights.save import save_folder, stored, weights_bytes
 
@@ -19,5 +19,4 @@ __all__ = [
     "shown",
     "stored",
     "weights_bytes",
-    "write_atomic",
 ]

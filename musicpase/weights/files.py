@@ -1,14 +1,12 @@
-"""Opening files that may be anything, naming what they are instead, and replacing a file in one step."""
+"""Opening files that may be anything, naming what they are instead."""
 
-import os
 import stat
-import tempfile
 from io import BufferedReader
 from pathlib import Path
 
-from musicpase.errors import ModelError, OutputError
+from musicpase.errors import ModelError
 
-__all__ = ["open_regular", "shown", "write_atomic"]
+__all__ = ["open_regular", "shown"]
 
 SNIFFED_BYTES = 512  # enough for any file's signature
 MAX_FILE_BYTES = 256 << 20  # PASE+ takes 17 MB in fp16, 33 in fp32, 100 with its optimiser
@@ -58,32 +56,3 @@ def _foreign(start: bytes) -> str | None:
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         return "an HTML or XML page, not weights (a proxy or login page was saved?); fetch it again"
     return None
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that, whenever it is looked at, it is the old one or the whole new one.
-
-    Raises:
-        OutputError: the folder is missing, not writable or full; the old file is untouched.
-    """
-    temporary: Path | None = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:40]}.", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # a temporary file is private; the result is an ordinary file
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{shown(path)}: cannot be written ({error.strerror or error})") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from musicpase.atomic import write_atomic
 from musicpase.config import EncoderConfig
 from musicpase.errors import ModelError
 from musicpase.weights.config_file import config_bytes
-from musicpase.weights.files import write_atomic
 
 __all__ = ["CONFIG_NAME", "WEIGHTS_NAME", "save_folder", "stored", "weights_bytes"]
 

@@ -6,9 +6,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
+from musicpase.atomic import write_atomic
 from musicpase.config import EncoderConfig
 from musicpase.errors import ConfigError, ModelError
-from musicpase.weights import shown, write_atomic
+from musicpase.weights import shown
 from musicpase.workers.catalogue import select_workers
 from musicpase.workers.module import Workers
 
