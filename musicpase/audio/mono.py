@@ -90,7 +90,7 @@ class MonoResampler:
 
     def _start(self, rate: int) -> None:
         if not _RATES[0] <= rate <= _RATES[1]:
-            raise AudioError(f"sample rate {rate:g} Hz is not plausible")
+            raise AudioError(f"sample rate {rate} Hz is not plausible")
         self._rate = rate
         self._soxr = soxr.ResampleStream(rate, self.sample_rate, 1, dtype="float32", quality="HQ")
 
