@@ -65,7 +65,7 @@ def decode_files(
     max_duration: float | None = None,
     hash: bool = False,
     sample_rate: int = SAMPLE_RATE,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Decode files, ahead of the consumer.
 
     Args:

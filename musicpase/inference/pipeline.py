@@ -4,6 +4,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -112,25 +113,25 @@ def embed_sources(
     batcher = encoder.new_batcher()
     waiting: deque[tuple[int, _Open | str]] = deque()  # in order; a text is the reason of a failure
     current: _Open | None = None
-    events = audio.decode_files(sources, workers=workers, max_duration=max_duration, hash=hash_files)
-    for event in events:
-        if isinstance(event, audio.Failure):
-            current = None  # what was computed of it is dropped with it
-            waiting.append((event.index, event.reason))
-        elif current is None:
-            pool = pooling.new(encoder.head, writer(event.index) if writer else None)
-            current = _Open(Track(pool), pool)
-        if isinstance(event, audio.Block):
-            assert current is not None
-            batcher.push(current.track, event.samples)
-            progress.audio_s += len(event.samples) / SAMPLE_RATE
-        elif isinstance(event, audio.End):
-            assert current is not None
-            batcher.close(current.track)
-            current.end = event
-            waiting.append((event.index, current))
-            current = None
-        yield from _finished(waiting, sources)
+    # Closed explicitly, so that the decoding processes end with this generator and not with the garbage collector.
+    with closing(audio.decode_files(sources, workers=workers, max_duration=max_duration, hash=hash_files)) as events:
+        for event in events:
+            if isinstance(event, audio.Failure):
+                current = None  # what was computed of it is dropped with it
+                waiting.append((event.index, event.reason))
+            else:
+                if current is None:
+                    pool = pooling.new(encoder.head, writer(event.index) if writer else None)
+                    current = _Open(Track(pool), pool)
+                if isinstance(event, audio.Block):
+                    batcher.push(current.track, event.samples)
+                    progress.audio_s += len(event.samples) / SAMPLE_RATE
+                else:
+                    batcher.close(current.track)
+                    current.end = event
+                    waiting.append((event.index, current))
+                    current = None
+            yield from _finished(waiting, sources)
     batcher.flush()
     yield from _finished(waiting, sources)
     assert not waiting
