@@ -9,7 +9,7 @@ transport: `Process.run` is the place to change for another one.
 import json
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
