@@ -15,8 +15,9 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import librosa
 import numpy as np
@@ -50,14 +51,32 @@ SINGLES = ("LPS", "MFCC", "chroma", "tempogram", "ZCR", "RMS", "pYIN")
 TARGETS = (*SINGLES, "all six together")  # the sixth is the waveform itself, which costs nothing
 
 
-def with_librosa(target: str, waveform: np.ndarray) -> None:
-    """One target of one crop, by librosa, in a process of its own."""
+def with_librosa(target: str, waveform: np.ndarray) -> float:
+    """One target of one crop, by librosa, in a process of its own; returns the CPU time it took [s]."""
     warnings.simplefilter("ignore")
+    start = time.process_time()
     LIBROSA[target](waveform)
+    return time.process_time() - start
+
+
+def with_ours(target: str, crops: np.ndarray) -> float:
+    """One target of a batch, by musicpase, in a process of its own; returns the CPU time it took [s]."""
+    batch = torch.from_numpy(crops)
+    call = on_this_core()[target]
+    start = time.process_time()
+    call(batch)
+    return time.process_time() - start
+
+
+@cache
+def on_this_core() -> dict[str, Callable[[Tensor], Any]]:
+    """Built once per process, as in training."""
+    torch.set_num_threads(1)
+    return ours("cpu")
 
 
 def ours(device: str) -> dict[str, Callable[[Tensor], Any]]:
-    """Each target of a batch, by musicpase; built once, as in training."""
+    """Each target of a batch, by musicpase."""
     features = {
         label: Features(names).to(device)
         for label, names in {
@@ -77,29 +96,43 @@ def ours(device: str) -> dict[str, Callable[[Tensor], Any]]:
 
 
 BOUND = {
-    "LPS": "memory: 1025 bins per frame are written three times; the float64 transform is half of it",
-    "MFCC": "the float64 transform; the mel product is a tenth of it",
+    "LPS": "the float64 transform, as librosa's; half of the rest is writing 1025 bins per frame",
+    "MFCC": "the float64 transform, as librosa's; then the mel product",
     "chroma": "the float64 transform, then the search for spectral peaks",
-    "tempogram": "the float64 transform, then a transform of 768 per frame",
+    "tempogram": "the float64 transform, then transforms of 768 per frame",
     "ZCR": "memory: a running count per sample",
     "RMS": "memory: one pass over the samples",
-    "pYIN": "the forward pass of the decoding: 100 passes over 1202 states per clip and frame, in cache, float64",
+    "pYIN": "two thirds the decoding: 150,000 float64 maxima per frame, in cache; one third transforms of 2304",
     "all six together": "pYIN",
 }
 
 
+class Time(NamedTuple):
+    """Of one pass over the batch [s]."""
+
+    wall: float
+    cpu: float
+
+
 @dataclass
 class Row:
-    """Seconds of work per second of audio, from alternating rounds."""
+    """Alternating passes over the batch."""
 
     target: str
-    librosa: list[float]
-    ours: list[float]
+    librosa: list[Time]
+    ours: list[Time]
 
     @property
     def ratio(self) -> float:
-        """By how much ours is faster; the median of the rounds' ratios."""
-        return statistics.median(theirs / mine for theirs, mine in zip(self.librosa, self.ours, strict=True))
+        """By how much ours is faster on the wall clock; the median of the rounds' ratios."""
+        return statistics.median(
+            theirs.wall / mine.wall for theirs, mine in zip(self.librosa, self.ours, strict=True)
+        )
+
+    @property
+    def cpu_ratio(self) -> float:
+        """By how much less ours keeps the cores busy; the median of the rounds' ratios."""
+        return statistics.median(a.cpu / b.cpu for a, b in zip(self.librosa, self.ours, strict=True))
 
 
 def crops_of(folder: Path | None) -> np.ndarray:
@@ -122,36 +155,32 @@ def crops_of(folder: Path | None) -> np.ndarray:
     return (0.2 * chords + 0.01 * rng.normal(size=chords.shape)).astype(np.float32)
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Wall time of a call."""
+def timed(call: Callable[[], float]) -> Time:
+    """Time a call that returns the CPU time of the processes that work for it."""
     start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+    cpu = call()
+    return Time(time.perf_counter() - start, cpu)
 
 
 def measure_cpu(crops: np.ndarray, rounds: int, cores: int) -> list[Row]:
-    """Both, round by round, each on all cores: librosa in one process per core, ours in one with as many threads."""
-    torch.set_num_threads(cores)
-    batch = torch.from_numpy(crops)
-    functions = ours("cpu")
-    audio = CROPS * SECONDS
-    rows = []
+    """Both, round by round, each in the same processes: one per core, with one thread."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"  # for the processes, which take one core each
+        os.environ[name] = "1"  # for the processes
+    rows = []
     with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
         for target in TARGETS:
 
-            def theirs(target: str = target) -> None:
-                list(pool.map(with_librosa, [target] * CROPS, crops))
+            def theirs(crops: np.ndarray = crops, target: str = target) -> float:
+                return sum(pool.map(with_librosa, [target] * len(crops), crops))
 
-            def mine(target: str = target) -> None:
-                functions[target](batch)
+            def mine(target: str = target) -> float:
+                return sum(pool.map(with_ours, [target] * cores, np.array_split(crops, cores)))
 
-            list(pool.map(with_librosa, [target] * cores * 2, crops[: cores * 2]))  # compiles
+            theirs(crops[: 2 * cores])  # compiles
             mine()
-            timed = [(seconds(theirs) / audio, seconds(mine) / audio) for _ in range(rounds)]
-            rows.append(Row(target, [t for t, _ in timed], [m for _, m in timed]))
-            print(f"{target:18}{rows[-1].ratio:8.1f} x librosa", flush=True)
+            passes = [(timed(theirs), timed(mine)) for _ in range(rounds)]
+            rows.append(Row(target, [t for t, _ in passes], [m for _, m in passes]))
+            print(f"{target:18}{rows[-1].ratio:8.1f} x librosa, CPU time {rows[-1].cpu_ratio:.1f} x", flush=True)
     return rows
 
 
@@ -164,25 +193,37 @@ def measure_gpu(crops: np.ndarray) -> list[tuple[str, dict[int, float]]]:
         for size in GPU_BATCHES:
             batch = torch.from_numpy(crops).cuda().repeat(-(-size // CROPS), 1)[:size]
 
-            def run(target: str = target, batch: Tensor = batch) -> None:
+            def run(target: str = target, batch: Tensor = batch) -> float:
                 functions[target](batch)
                 torch.cuda.synchronize()
+                return 0.0
 
             run()
-            speed[size] = size * SECONDS / min(seconds(run) for _ in range(5))
+            speed[size] = size * SECONDS / min(timed(run).wall for _ in range(5))
         found.append((target, speed))
     return found
 
 
 def cpu_table(rows: list[Row]) -> str:
     """The CPU's rows as Markdown."""
-    lines = ["| target | librosa, × real time | ours, × real time | ratio | rounds' ratios | what bounds ours |"]
-    lines.append("|---|---:|---:|---:|---|---|")
+    head = (
+        "target",
+        "librosa, × real time",
+        "ours, × real time",
+        "ratio",
+        "rounds",
+        "ratio of CPU times",
+        "bound by",
+    )
+    lines = ["| " + " | ".join(head) + " |", "|---|---:|---:|---:|---|---:|---|"]
     for row in rows:
-        theirs, mine = 1 / statistics.median(row.librosa), 1 / statistics.median(row.ours)
-        spread = ", ".join(f"{a / b:.0f}" for a, b in zip(row.librosa, row.ours, strict=True))
+        theirs, mine = (
+            CROPS * SECONDS / statistics.median(one.wall for one in times) for times in (row.librosa, row.ours)
+        )
+        rounds = ", ".join(f"{a.wall / b.wall:.1f}" for a, b in zip(row.librosa, row.ours, strict=True))
         lines.append(
-            f"| {row.target} | {theirs:,.1f} | {mine:,.0f} | **{row.ratio:.1f}** | {spread} | {BOUND[row.target]} |"
+            f"| {row.target} | {theirs:,.1f} | {mine:,.0f} | **{row.ratio:.1f}** | {rounds} | {row.cpu_ratio:.1f} "
+            f"| {BOUND[row.target]} |"
         )
     return "\n".join(lines)
 
@@ -203,10 +244,12 @@ PAGE_TEXT = """# Targets: cost beside librosa
 
 Written by `python scripts/benchmark_targets.py{argument}`; do not edit.
 
-Batches of {crops} crops of {seconds} s ({source}), {cores} cores: librosa {librosa} in {cores} processes, ours in one
-process with {cores} threads (torch {torch}, {machine}). Medians of {rounds} rounds, librosa's and ours alternating.
-librosa computes the short-time spectrum anew for each target, as its functions do when called one by one; ours
-shares it.
+{crops} crops of {seconds} s ({source}) on {cores} cores, librosa {librosa} and ours alike in one process per core
+with one thread (torch {torch}, {machine}); ours gets its share of the crops as one batch. Medians of {rounds} rounds,
+librosa's and ours alternating. librosa computes the short-time spectrum anew for each target, as its functions do
+when called one by one; ours shares it. The ratio of CPU times suffers less from neighbours on the machine than the
+ratio on the wall clock; load while measuring: {load}. (One process with two threads is slower than two
+processes: most operations are too small to share, and on a busy machine its threads wait for each other.)
 
 To reach: all six together 15 × librosa (here {all_ratio:.1f}: {all_verdict}), pYIN alone 20 × (here
 {pyin_ratio:.1f}: {pyin_verdict}).
@@ -241,6 +284,7 @@ def main() -> None:
             torch=torch.__version__,
             machine=platform.machine(),
             rounds=arguments.rounds,
+            load=f"{os.getloadavg()[1]:.1f} (5 minutes, {arguments.cores} of it this script)",
             all_ratio=ratios["all six together"],
             all_verdict="reached" if ratios["all six together"] >= 15 else "missed",
             pyin_ratio=ratios["pYIN"],

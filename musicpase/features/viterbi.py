@@ -23,8 +23,10 @@ from musicpase.features.yin import Candidates
 __all__ = ["BandedViterbi", "band_max"]
 
 LOG_TINY = math.log(torch.finfo(torch.float64).tiny)  # what librosa's logarithms give for probability 0: -708.4
-BLOCK_BYTES = 256 * 2**20  # memory for path values; larger batches are decoded in several blocks of clips
-CPU_CLIPS = 16  # in a block on a CPU: fewer leave the arithmetic to the overhead of calls, more fall out of its cache
+# Larger batches are decoded in several blocks of clips. On a CPU fewer clips leave the arithmetic to the overhead of
+# calls and more fall out of its cache; a GPU wants as many as fit.
+CPU_CLIPS = 16
+CPU_BLOCK_BYTES, GPU_BLOCK_BYTES = 2**28, 2**32  # memory for path values
 
 
 def band_max(values: Tensor, log_weights: Tensor, out: Tensor, scratch: Tensor) -> None:
@@ -87,11 +89,12 @@ class BandedViterbi(nn.Module):
             The pitch bin `(clips, grid)` int64, whether the frame is voiced `(clips, grid)` bool, and the
             probability that it is `(clips, grid)` float64.
         """
-        bytes_per_clip = candidates.grid * 2 * self.pitch_bins * 8
-        size = max(1, BLOCK_BYTES // bytes_per_clip)
         voiced = candidates.voiced_probability()
+        bytes_per_clip = candidates.grid * 2 * self.pitch_bins * voiced.element_size()
         if voiced.device.type == "cpu":
-            size = min(size, CPU_CLIPS)
+            size = max(1, min(CPU_CLIPS, CPU_BLOCK_BYTES // bytes_per_clip))
+        else:
+            size = max(1, GPU_BLOCK_BYTES // bytes_per_clip)
         paths = [
             self._backward(self._forward(self._observe(block, voiced[first : first + size])))
             for first in range(0, candidates.clips, size)

@@ -50,7 +50,7 @@ def test_a_clip_does_not_depend_on_its_batch(features: Features) -> None:
 def test_decoding_in_blocks_changes_nothing(features: Features, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = music(5, 8000)
     whole = features(batch)["prosody"]
-    monkeypatch.setattr("musicpase.features.viterbi.BLOCK_BYTES", 2 * 51 * 2 * 601 * 8)  # two clips
+    monkeypatch.setattr("musicpase.features.viterbi.CPU_BLOCK_BYTES", 2 * 51 * 2 * 601 * 8)  # two clips
     assert torch.equal(features(batch)["prosody"], whole)
 
 
