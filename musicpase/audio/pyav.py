@@ -141,6 +141,10 @@ def _read_claims(
         health.claimed_s = float(stream.duration * stream.time_base)
     elif timed and container.duration is not None and len(container.streams) == 1:
         health.claimed_s = container.duration / 1e6
+    start_s = float((stream.start_time or 0) * (stream.time_base or 0))
+    if name == "ogg" and start_s > 0.5:  # the pages before were damaged and passed over
+        health.mark(0.0, start_s)
+        health.claimed_s = (health.claimed_s or 0.0) + start_s
     if name == "wav":  # FFmpeg shortens the claim of a cut file to what is there
         position = file.tell()
         if header := read_wav_header(file):

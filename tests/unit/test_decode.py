@@ -16,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicpase.audio import BLOCK_LENGTH, MonoResampler, escape, iter_blocks, load_audio, to_mono
+from musicpase.audio.health import Health
+from musicpase.audio.libsndfile import read_libsndfile
 from musicpase.errors import AudioError
 from tests.bad_files import RATE, Array, encode, music, samples
 
@@ -238,5 +240,16 @@ def test_real_music_decodes_without_a_warning() -> None:
 
 def test_without_a_gapless_tag_mp3_still_decodes(tmp_path: Path) -> None:
     path = encode(tmp_path / "x.mp3", music(), "libmp3lame", "mp3", write_xing="0", id3v2_version="0")
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])  # an estimated length is no promise
-    assert load_audio(path)[1].warnings == ()
+    path.write_bytes(path.read_bytes() + b"TAG" + bytes(125) + bytes(60_000))
+    decoded, report = load_audio(path)
+    assert len(decoded) == pytest.approx(48_000, abs=1_200)
+    assert report.warnings == ()  # FFmpeg estimates the length from the file's size: that is no promise
+
+
+def test_libsndfile_does_not_vouch_for_an_ogg(good: dict[str, Path]) -> None:
+    """It passes over damaged pages and all links of a chain but the first, and says nothing."""
+    health = Health()
+    with good["ogg"].open("rb") as file:
+        decoded = sum(len(block) for block, _ in read_libsndfile(file, health))
+    assert decoded == 3 * RATE
+    assert health.warnings(3.0)

@@ -27,6 +27,10 @@ def open_audio(path, progress=None):
     if "crash" in path: os.kill(os.getpid(), signal.SIGSEGV)
     if "exit" in path: os._exit(3)
     if "hang" in path: time.sleep(60)
+    if "slow" in path:
+        for _ in range(6):
+            time.sleep(0.3)
+            progress()
     return opened(path, progress)
 worker.open_audio = open_audio
 worker.main()
@@ -119,6 +123,12 @@ def test_a_hang_costs_one_file_and_the_time_limit(songs: list[str], hostile: Non
     assert [event[1] for event in events if event[0] == "End"] == [0, 2]
 
 
+def test_a_slow_download_is_no_hang(songs: list[str], hostile: None, tmp_path: Path) -> None:
+    (tmp_path / "slow.wav").write_bytes(Path(songs[0]).read_bytes())
+    events = list(decode_files([str(tmp_path / "slow.wav")], workers=1, timeout=1.0))
+    assert isinstance(events[-1], End)
+
+
 def test_time_that_the_consumer_takes_is_no_hang(songs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers_module, "_BUDGET", 300_000)
     events = decode_files([songs[2], songs[2]], workers=1, timeout=0.5)
@@ -141,7 +151,7 @@ def test_memory_is_bounded_and_sources_are_drawn_lazily(songs: list[str], monkey
     next(events)
     time.sleep(1.0)  # the workers run on until the budget is full
     assert drawn <= 4
-    events.close()  # type: ignore[attr-defined] # it is a generator
+    events.close()
     assert drawn <= 4
 
 
@@ -171,8 +181,16 @@ def test_closing_early_stops_the_workers(songs: list[str]) -> None:
     events = decode_files(songs * 10, workers=2)
     next(events)
     assert children()
-    events.close()  # type: ignore[attr-defined]
+    events.close()
     assert wait_until(lambda: not children())
+
+
+def test_workers_leave_ctrl_c_to_the_parent(songs: list[str]) -> None:
+    events = decode_files(songs, workers=2)
+    first = next(events)
+    for pid in children():
+        os.kill(pid, signal.SIGINT)
+    assert not any(isinstance(event, Failure) for event in [first, *events])
 
 
 def test_no_sources(songs: list[str]) -> None:

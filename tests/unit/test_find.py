@@ -73,6 +73,13 @@ def test_names_are_safe_and_unique_with_several_roots(here: Path) -> None:
     assert names(find_audio(["../../" + here.name + "/outside.wav"])) == ["outside.wav"]
 
 
+def test_names_are_unique_behind_a_link_and_back() -> None:
+    touch("s/x.wav", "other/x.wav", "other/deep/y.wav")
+    Path("s/link").symlink_to("../other/deep")
+    found = find_audio(["s/x.wav", "s/link/../x.wav"])  # the latter is other/x.wav
+    assert sorted(names(found)) == ["other/x.wav", "s/x.wav"]
+
+
 def test_each_real_file_once_under_its_own_name() -> None:
     touch("s/real/x.wav", "elsewhere/out.wav")
     Path("s/a_link.wav").symlink_to("real/x.wav")
