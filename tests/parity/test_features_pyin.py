@@ -12,7 +12,7 @@ import torch
 from musicpase.features import FeatureConfig, PyinConfig
 from musicpase.features.viterbi import BandedViterbi, band_max
 from musicpase.features.voicing import Pyin
-from musicpase.features.yin import Candidates, PitchCandidates
+from musicpase.features.yin import Candidates, PitchCandidates, troughs
 from tests.parity.crops import SAMPLE_RATE, real_crops, synthetic
 from tests.parity.librosa_targets import Array, PitchAgreement, Tracked, add_up, compare_pitch, pitch
 
@@ -184,6 +184,30 @@ def test_viterbi_alone(sparse: bool) -> None:
     for ours_, theirs, seen in zip(path, expected, states, strict=True):
         # Of paths that are equally good on paper, rounding picks one: compare how good they are.
         assert log_probability(ours_, seen) == pytest.approx(log_probability(theirs, seen), rel=1e-12)
+
+
+def test_a_leap_beyond_the_band() -> None:
+    """Certainly voiced on one bin, then on one 70 bins higher: librosa leaps, at the price of one impossibility."""
+    bins, grid = 90, 16
+    config = FeatureConfig()
+    expected = np.where(np.arange(grid) < grid // 2, 10, 80)
+    states = np.zeros((2 * bins, grid))
+    states[expected, np.arange(grid)] = 1.0
+    librosas = librosa.sequence.viterbi(states, dense_transition(config, bins))
+    np.testing.assert_array_equal(librosas, expected)
+    columns = (torch.zeros(grid, dtype=torch.long), torch.arange(grid), torch.from_numpy(expected))
+    candidates = Candidates(1, grid, *columns, torch.ones(grid, dtype=torch.float64))
+    bin_, voiced, _ = BandedViterbi(config, bins)(candidates)
+    assert voiced.all()
+    np.testing.assert_array_equal(bin_[0], expected)
+
+
+def test_troughs_are_librosas_local_minima() -> None:
+    """Small integers, so that flat bottoms and equal ends occur."""
+    curves = np.random.default_rng(4).integers(0, 4, (200, 9)).astype(float)
+    expected = librosa.util.localmin(curves, axis=1)
+    expected[:, 0] = curves[:, 0] < curves[:, 1]  # as pYIN does
+    np.testing.assert_array_equal(troughs(torch.from_numpy(curves)), expected)
 
 
 def test_band_max_by_definition() -> None:
