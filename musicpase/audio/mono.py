@@ -1,5 +1,7 @@
 """Any channels at any rate -> mono at one rate, block by block: the mean of the channels, then soxr HQ."""
 
+from collections import Counter
+
 import numpy as np
 import soxr
 from numpy.typing import ArrayLike, NDArray
@@ -32,12 +34,16 @@ class MonoResampler:
 
     def __init__(self, sample_rate: int = SAMPLE_RATE) -> None:
         self.sample_rate = sample_rate
-        self.duration_s = 0.0
-        """Seconds of input so far."""
+        self._counts: Counter[int] = Counter()  # samples of input at each rate
         self._rate = 0
         self._soxr: soxr.ResampleStream | None = None
         self._weights = np.zeros(0, np.float32)
         self._peak_in = self._peak_out = 0.0
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of input so far; counted in samples, so that no rounding adds up."""
+        return sum(count / rate for rate, count in self._counts.items())
 
     def push(self, block: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
         """Mix and resample the next block.
@@ -67,7 +73,7 @@ class MonoResampler:
         mixed = block @ self._weights  # 16 times faster than block.mean(axis=1)
         self._peak_in = max(self._peak_in, peak)
         self._peak_out = max(self._peak_out, float(max(mixed.max(), -mixed.min())))
-        self.duration_s += len(mixed) / rate
+        self._counts[rate] += len(mixed)
         ready = self._resample(mixed, last=False)
         return ready if tail is None else np.concatenate([tail, ready])
 
