@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from musicpase.features import FeatureConfig, PyinConfig
-from musicpase.features.viterbi import BandedViterbi, band_max
+from musicpase.features.viterbi import LOG_TINY, BandedViterbi, band_max
 from musicpase.features.voicing import Pyin
 from musicpase.features.yin import Candidates, PitchCandidates, troughs
 from tests.parity.crops import SAMPLE_RATE, real_crops, synthetic
@@ -80,7 +80,7 @@ def struck_scale() -> Array:
     return scale + np.random.default_rng(2).normal(size=len(scale)).astype(np.float32) * np.float32(0.02)
 
 
-def librosas_model(config: FeatureConfig) -> tuple[Array, Array]:
+def librosas_model(config: FeatureConfig, waveform: Array | None = None) -> tuple[Array, Array]:
     """What `librosa.pyin` hands to its Viterbi decoding: observations `(grid, states)`, transitions."""
     seen: list[Array] = []
 
@@ -90,15 +90,15 @@ def librosas_model(config: FeatureConfig) -> tuple[Array, Array]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(librosa.sequence, "viterbi", viterbi)
-        pitch(struck_scale(), config)
+        pitch(struck_scale() if waveform is None else waveform, config)
     return seen[0], seen[1]
 
 
-def our_model(config: FeatureConfig) -> tuple[Array, Array]:
+def our_model(config: FeatureConfig, waveform: Array | None = None) -> tuple[Array, Array]:
     """The same from our candidates and band."""
     finder = PitchCandidates(config)
     bins = finder.pitch_bins
-    found = finder(torch.from_numpy(struck_scale())[None])
+    found = finder(torch.from_numpy(struck_scale() if waveform is None else waveform)[None])
     observations = np.zeros((found.grid, 2 * bins))
     observations[found.frame, found.bin] = found.probability
     observations[:, bins:] = (1 - found.voiced_probability()[0].numpy()[:, None]) / bins
@@ -138,6 +138,13 @@ def test_each_constant_means_librosas(change: dict[str, Any]) -> None:
     changed = our_model(config)
     assert equal_models(changed, librosas_model(config))
     assert not equal_models(changed, librosas_model(FeatureConfig()))
+
+
+def test_of_candidates_in_one_bin_the_longest_period_counts() -> None:
+    """Noise, thresholds up to 1 and bins of half a semitone: several candidates fall into one."""
+    config = FeatureConfig(pyin=replace(PyinConfig(), beta_parameters=(2.0, 2.0), resolution=0.9))
+    noise = synthetic(0.5)["noise"]
+    assert equal_models(our_model(config, noise), librosas_model(config, noise))
 
 
 def dense_transition(config: FeatureConfig, pitch_bins: int) -> Array:
@@ -224,5 +231,6 @@ def test_band_max_by_definition() -> None:
 def test_pitch_bins_are_librosas() -> None:
     candidates = PitchCandidates(FeatureConfig())
     assert (candidates.pitch_bins, candidates.min_period, candidates.max_period) == (601, 7, 245)
+    assert pytest.approx(np.log(librosa.util.tiny(np.zeros(1))), rel=1e-15) == LOG_TINY
     assert FeatureConfig().pyin.fmin == pytest.approx(librosa.note_to_hz("C2"), rel=1e-15)
     assert FeatureConfig().pyin.fmax == pytest.approx(librosa.note_to_hz("C7"), rel=1e-15)
