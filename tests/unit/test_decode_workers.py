@@ -186,8 +186,8 @@ def test_closing_early_stops_the_workers(songs: list[str]) -> None:
 
 
 def test_workers_leave_ctrl_c_to_the_parent(songs: list[str]) -> None:
-    events = decode_files(songs, workers=2)
-    first = next(events)
+    events = decode_files(songs, workers=1)
+    first = next(events)  # it runs: before that, being in a session of its own protects it
     for pid in children():
         os.kill(pid, signal.SIGINT)
     assert not any(isinstance(event, Failure) for event in [first, *events])
