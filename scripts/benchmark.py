@@ -25,6 +25,7 @@ from torch import Tensor
 
 from musicpase import audio
 from musicpase.config import HOP_LENGTH, SAMPLE_RATE
+from musicpase.errors import AudioError
 from musicpase.inference.batching import Batcher, Track
 from musicpase.inference.encoder import Encoder, load_encoder
 from musicpase.inference.pipeline import Result, embed_sources
@@ -146,22 +147,23 @@ def write_formats(folder: Path, target: Path, hours: float) -> dict[str, list[st
 
     made: dict[str, list[str]] = {"mp3": [], "flac": [], "wav": []}
     left = hours * 3600
-    for file in sorted(folder.rglob("*")):
-        if left <= 0 or not file.is_file():
+    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+        if left <= 0:
             break
         try:
-            samples, rate = soundfile.read(file, dtype="float32", always_2d=True, frames=300 * 16000)
-        except soundfile.LibsndfileError:
+            mono, _ = audio.load_audio(file)
+        except AudioError:
             continue
-        left -= len(samples) / rate
-        stereo = soxr.resample(np.clip(samples[:, [0, -1]], -1, 1), rate, 44100)
+        left -= min(len(mono) / SAMPLE_RATE, 300)
+        channel = soxr.resample(np.clip(mono[: 300 * SAMPLE_RATE], -1, 1), SAMPLE_RATE, 44100)
+        stereo = np.stack([channel, 0.9 * channel], axis=1)
         for suffix, files in made.items():
             path = target / suffix / f"{len(files):04d}.{suffix}"
             path.parent.mkdir(exist_ok=True)
             soundfile.write(path, stereo, 44100)
             files.append(str(path))
     if not made["wav"]:
-        sys.exit(f"no audio that soundfile reads in {folder}: name a folder with music")
+        sys.exit(f"no audio in {folder}: name a folder with music")
     return made
 
 
