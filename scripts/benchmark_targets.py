@@ -1,4 +1,4 @@
-"""Measure the targets beside librosa's on the same cores, and rewrite docs/benchmarks_targets.md.
+"""Measure the targets beside librosa's on the same cores, and rewrite its section of docs/benchmarks.md.
 
     python scripts/benchmark_targets.py [FOLDER_WITH_MUSIC]
 
@@ -8,7 +8,6 @@ Needs the extra `train`. Rounds of librosa and of ours alternate, so that a neig
 import argparse
 import multiprocessing
 import os
-import platform
 import statistics
 import time
 import warnings
@@ -22,13 +21,13 @@ from typing import Any, NamedTuple
 import librosa
 import numpy as np
 import torch
+from benchmark_page import write_section
 from torch import Tensor
 
 from musicpase.audio import find_audio, load_audio
 from musicpase.features import FeatureConfig, Features
 from musicpase.features.voicing import Pyin, root_mean_square, zero_crossing_rate
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks_targets.md"
 CONFIG = FeatureConfig()
 RATE, HOP = CONFIG.sample_rate, CONFIG.hop_length
 SECONDS = 3
@@ -240,12 +239,8 @@ def gpu_section(crops: np.ndarray) -> str:
     return "\n".join(lines)
 
 
-PAGE_TEXT = """# Targets: cost beside librosa
-
-Written by `python scripts/benchmark_targets.py{argument}`; do not edit.
-
-{crops} crops of {seconds} s ({source}) on {cores} cores, librosa {librosa} and ours alike in one process per core
-with one thread (torch {torch}, {machine}); ours gets its share of the crops as one batch. Medians of {rounds} rounds,
+SECTION = """{crops} crops of {seconds} s ({source}) on {cores} cores, librosa {librosa} and ours alike in one
+process per core with one thread; ours gets its share of the crops as one batch. Medians of {rounds} rounds,
 librosa's and ours alternating. librosa computes the short-time spectrum anew for each target, as its functions do
 when called one by one; ours shares it. The ratio of CPU times suffers less from neighbours on the machine than the
 ratio on the wall clock; load while measuring: {load}. (One process with two threads is slower than two
@@ -256,7 +251,7 @@ To reach: all six together 15 × librosa (here {all_ratio:.1f}: {all_verdict}), 
 
 {table}
 
-## GPU
+### GPU
 
 To reach on a current data-centre GPU: 10,000 × real time for all six together.
 
@@ -273,16 +268,15 @@ def main() -> None:
     crops = crops_of(arguments.folder)
     rows = measure_cpu(crops, arguments.rounds, arguments.cores)
     ratios = {row.target: row.ratio for row in rows}
-    PAGE.write_text(
-        PAGE_TEXT.format(
-            argument=" FOLDER" if arguments.folder else "",
+    write_section(
+        "targets",
+        "Targets of the workers, beside librosa",
+        SECTION.format(
             crops=CROPS,
             seconds=SECONDS,
             source="real music" if arguments.folder else "synthetic chords in noise",
             cores=arguments.cores,
             librosa=librosa.__version__,
-            torch=torch.__version__,
-            machine=platform.machine(),
             rounds=arguments.rounds,
             load=f"{os.getloadavg()[1]:.1f} (5 minutes, {arguments.cores} of it this script)",
             all_ratio=ratios["all six together"],
@@ -292,7 +286,6 @@ def main() -> None:
             table=cpu_table(rows),
             gpu=gpu_section(crops),
         ),
-        encoding="utf-8",
     )
 
 

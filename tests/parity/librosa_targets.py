@@ -23,7 +23,7 @@ class Tracked(NamedTuple):
 def spectral_targets(waveform: Array, config: FeatureConfig | None = None) -> dict[str, Array]:
     """Every target but pYIN's, `(rows, samples // hop_length)` each."""
     c = config or FeatureConfig()
-    grid = {"sr": c.sample_rate, "hop_length": c.hop_length}
+    grid: dict[str, Any] = {"sr": c.sample_rate, "hop_length": c.hop_length}
     with warnings.catch_warnings():
         # librosa warns when silence has no tuning; the answer, 0, is what is compared
         warnings.filterwarnings("ignore", message="Trying to estimate tuning from empty frequency set")

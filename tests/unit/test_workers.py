@@ -243,7 +243,7 @@ def test_bad_waveforms_are_refused(letters: str) -> None:
 
 
 def test_a_new_worker_is_one_row() -> None:
-    """As `docs/adding_a_worker.md` says: a row with a target, a head and a loss is all that is needed."""
+    """As CONTRIBUTING.md says: a row with a target, a head and a loss is all that is needed."""
     energy = Worker("E", "energy", 1, FrameHead, F.l1_loss)
     workers = Workers([*WORKERS[1:2], energy], SMALL, generator())
     batch = tiny_corpus()
