@@ -190,7 +190,7 @@ def files(folder: Path, hours: float, rounds: int, precision: str) -> None:
                 batcher.flush()
 
             def embed_all(sources: list[audio.Source] = sources) -> None:
-                for result in embed_sources(encoder, sources, workers=workers):
+                for result in embed_sources(encoder.new_batcher(), sources, workers=workers):
                     assert isinstance(result, Result), result
 
             times = in_turn({"decode": decode_all, "encode": encode_all, "both": embed_all}, rounds)

@@ -203,7 +203,7 @@ class Run:
         progress = Progress()
         writer = getattr(sink, "writer", None)
         results = embed_sources(
-            encoder,
+            encoder.new_batcher(),
             [job.sources[i] for i in pending],
             pooling=pooling,
             workers=self.options["workers"],

@@ -136,7 +136,7 @@ class Encoder:
             A `Result` or a `Failure` per path, in the order of the paths.
         """
         sources = [audio.Source(os.fspath(path), os.fspath(path)) for path in paths]
-        return embed_sources(self, sources, pooling=pooling, workers=workers, max_duration=max_duration)
+        return embed_sources(self.new_batcher(), sources, pooling=pooling, workers=workers, max_duration=max_duration)
 
     def stream(self, *, block_seconds: float = 0.5) -> "Stream":
         """A live stream at 16 kHz: push blocks, get the frames that have become final.

@@ -6,18 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicpase import audio
 from musicpase.config import HOP_LENGTH, SAMPLE_RATE
-from musicpase.inference.batching import Track
+from musicpase.inference.batching import Batcher, Track
 from musicpase.inference.pooling import Pool, Pooling, SegmentPool
-
-if TYPE_CHECKING:
-    from musicpase.inference.encoder import Encoder
 
 __all__ = ["Failure", "Progress", "Result", "embed_sources"]
 
@@ -81,7 +77,7 @@ class _Open:
 
 
 def embed_sources(
-    encoder: "Encoder",
+    batcher: Batcher,
     sources: Sequence[audio.Source],
     *,
     pooling: Pooling | None = None,
@@ -94,7 +90,7 @@ def embed_sources(
     """Decode and embed; see `Encoder.embed_files`.
 
     Args:
-        encoder: what embeds.
+        batcher: what computes; its own for this run.
         sources: what to embed.
         pooling: the mean per file if None.
         workers: decoding processes; None for one per core, at most 8.
@@ -110,7 +106,6 @@ def embed_sources(
     progress = progress or Progress()
     if workers is None:
         workers = min(os.cpu_count() or 1, MAX_WORKERS, len(sources))
-    batcher = encoder.new_batcher()
     waiting: deque[tuple[int, _Open | str]] = deque()  # in order; a text is the reason of a failure
     current: _Open | None = None
     # Closed explicitly, so that the decoding processes end with this generator and not with the garbage collector.
@@ -121,7 +116,7 @@ def embed_sources(
                 waiting.append((event.index, event.reason))
             else:
                 if current is None:
-                    pool = pooling.new(encoder.head, writer(event.index) if writer else None)
+                    pool = pooling.new(batcher.engine.head, writer(event.index) if writer else None)
                     current = _Open(Track(pool), pool)
                 if isinstance(event, audio.Block):
                     batcher.push(current.track, event.samples)
