@@ -4,18 +4,23 @@
 # ruff: noqa: PTH116, PTH123
 import hashlib
 import os
+import queue
 import stat
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
 from musicpase.audio.names import escape, is_url
 from musicpase.errors import AudioError, MissingExtraError
 
-__all__ = ["import_fsspec", "open_audio", "sha256"]
+__all__ = ["explain_url", "import_fsspec", "open_audio", "sha256"]
 
 _CHUNK = 1 << 20  # bytes per read when copying or hashing
+_BEAT_S = 0.5  # between two signs of life of a download that waits
+_SILENCE_S = 60.0  # a download that brings nothing for so long fails
+_PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 
 
 @contextmanager
@@ -27,7 +32,7 @@ def open_audio(path: str | os.PathLike[str], progress: Callable[[], None] | None
 
     Args:
         path: File path or http(s), s3, gs URL.
-        progress: Called after each megabyte of a download.
+        progress: Called often during a download, also while it waits; by this thread, and not after it.
 
     Yields:
         The file, at its start, not empty.
@@ -65,6 +70,18 @@ def import_fsspec() -> Any:
     return fsspec
 
 
+def explain_url(url: str, error: Exception) -> str:
+    """Return in one plain line why a URL cannot be used, from what fsspec raised."""
+    if isinstance(error, ImportError):  # fsspec imports what a protocol needs when it is first used
+        scheme = _scheme(url)
+        return f'{scheme} URLs need {_PACKAGES.get(scheme, "aiohttp")}: pip install "musicpase[remote]"'
+    status = getattr(error, "status", None)  # aiohttp's errors
+    if isinstance(status, int):
+        return f"HTTP status {status}"
+    detail = (error.strerror if isinstance(error, OSError) else None) or str(error).replace(url, "")
+    return escape(detail.strip(" :'\""))[:200] or type(error).__name__
+
+
 def _nothing() -> None:
     pass
 
@@ -84,19 +101,71 @@ def _open_regular(path: str) -> BinaryIO:
 
 
 def _download(url: str, progress: Callable[[], None]) -> BinaryIO:
-    fsspec = import_fsspec()
-    local = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the caller closes it
+    """Copy a URL to a temporary file.
+
+    A thread reads and this one writes: it alone calls `progress`, and it can give up on a read that never returns.
+    """
+    import_fsspec()
+    chunks: queue.Queue[bytes | Exception] = queue.Queue(4)
+    stopped = threading.Event()
+    threading.Thread(target=_read_url, args=(url, chunks, stopped), daemon=True).start()
+    local = cast(BinaryIO, tempfile.TemporaryFile(buffering=0))  # noqa: SIM115 - the caller closes it
     try:
-        with fsspec.open(url, "rb") as remote:
-            while chunk := remote.read(_CHUNK):
-                local.write(chunk)
-                progress()
-    except ImportError as error:  # fsspec imports what a protocol needs when it is first used
+        while chunk := _wait(chunks, progress):
+            if isinstance(chunk, Exception):
+                raise chunk
+            local.write(chunk)
+            progress()
+        local.seek(0)
+    except BaseException as error:
         local.close()
-        raise MissingExtraError(f'{escape(str(error))}: pip install "musicpase[remote]"') from None
-    except Exception as error:
-        local.close()
-        detail = escape(str(error).replace(url, "").strip(" :'\"")) or type(error).__name__
-        raise AudioError(f"cannot be downloaded ({detail[:200]})") from error
-    local.seek(0)
-    return cast(BinaryIO, local)
+        if isinstance(error, ImportError):
+            raise MissingExtraError(explain_url(url, error)) from None
+        if isinstance(error, AudioError) or not isinstance(error, Exception):
+            raise
+        raise AudioError(f"cannot be downloaded ({explain_url(url, error)})") from error
+    finally:
+        stopped.set()
+        with suppress(queue.Empty):  # the thread may be waiting for room
+            while True:
+                chunks.get_nowait()
+    return local
+
+
+def _read_url(url: str, chunks: "queue.Queue[bytes | Exception]", stopped: threading.Event) -> None:
+    """Put the content of a URL piece by piece, then `b""` or the error."""
+    try:
+        with import_fsspec().open(url, "rb", **_options(url)) as remote:
+            while not stopped.is_set():
+                chunk = remote.read(_CHUNK)
+                chunks.put(chunk)
+                if not chunk:
+                    return
+    except Exception as error:  # fsspec's file systems raise all kinds of them
+        chunks.put(error)
+
+
+def _options(url: str) -> dict[str, Any]:
+    if _scheme(url) not in ("http", "https"):
+        return {}
+    import aiohttp
+
+    # One request whose bytes arrive as they are sent; aiohttp alone would end it after five minutes.
+    timeout = aiohttp.ClientTimeout(total=None, sock_read=2 * _SILENCE_S)
+    return {"block_size": 0, "client_kwargs": {"timeout": timeout}}
+
+
+def _wait(chunks: "queue.Queue[bytes | Exception]", progress: Callable[[], None]) -> bytes | Exception:
+    silent_s = 0.0
+    while True:
+        try:
+            return chunks.get(timeout=_BEAT_S)
+        except queue.Empty:
+            silent_s += _BEAT_S
+        if silent_s >= _SILENCE_S:
+            raise AudioError(f"the server sent nothing for {_SILENCE_S:g} s")
+        progress()
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0].lower()

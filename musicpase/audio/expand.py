@@ -18,7 +18,7 @@ __all__ = ["expand_glob", "expand_lists", "expand_url"]
 def expand_lists(
     inputs: Iterable[str | os.PathLike[str]], files_from: str | os.PathLike[str] | None
 ) -> Iterator[str]:
-    """Replace `-` by the list on standard input, and add the list in the file `files_from`.
+    """Replace `-` by the list on standard input, and add the list in the file `files_from` (`-`: likewise).
 
     Raises:
         ConfigError: `files_from` cannot be read.
@@ -26,16 +26,21 @@ def expand_lists(
     for item in inputs:
         text = os.fspath(item)
         if text == "-":
-            yield from _read_list(sys.stdin.buffer.read())
+            yield from _read_list(_content(text))
         else:
             yield text
     if files_from is not None:
-        try:
-            with open(files_from, "rb") as file:
-                content = file.read()
-        except OSError as error:
-            raise ConfigError(f"cannot read the list {os.fspath(files_from)}: {error.strerror}") from None
-        yield from _read_list(content)
+        yield from _read_list(_content(os.fspath(files_from)))
+
+
+def _content(path: str) -> bytes:
+    if path == "-":
+        return sys.stdin.buffer.read()
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise ConfigError(f"cannot read the list {path}: {error.strerror}") from None
 
 
 def _read_list(content: bytes) -> list[str]:
@@ -70,7 +75,7 @@ def expand_url(url: str, wanted: Callable[[str], bool]) -> Iterator[str]:
 
     Raises:
         MissingExtraError: fsspec is not installed.
-        OSError: The folder cannot be listed.
+        Exception: Whatever fsspec raises: no connection, an error of the server, a package that is missing.
     """
     fsspec = import_fsspec()
     if not url.endswith("/") and "*" not in url:

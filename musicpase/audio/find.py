@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from musicpase.audio.access import explain_url
 from musicpase.audio.expand import expand_glob, expand_lists, expand_url
 from musicpase.audio.names import is_url
+from musicpase.errors import MissingExtraError
 
 __all__ = ["AUDIO_SUFFIXES", "Found", "Source", "find_audio"]
 
@@ -72,7 +74,7 @@ def find_audio(
 
     Args:
         inputs: Folders, files, glob patterns (`**` for all levels), URLs, or `-`: a list on standard input.
-        files_from: A file with such a list: one input per line, or separated by NUL bytes.
+        files_from: A file with such a list: one input per line, or separated by NUL bytes. `-`: standard input.
 
     Returns:
         Sources, failures and the number of ignored files.
@@ -105,10 +107,7 @@ class _Search:
     def add(self, text: str) -> None:
         """Add one argument."""
         if is_url(text):
-            try:
-                self.urls.update(expand_url(text, is_audio_name))
-            except OSError as error:
-                self.failures[text] = _reason(error)
+            self._add_url(text)
         elif not os.path.lexists(text) and glob.has_magic(text):
             matches = expand_glob(text, self._walk_failed)
             for match in matches:
@@ -117,6 +116,18 @@ class _Search:
                 self.failures[text] = "no file matches the pattern"
         else:
             self._add_named(text)
+
+    def _add_url(self, url: str) -> None:
+        try:
+            urls = list(expand_url(url, is_audio_name))
+        except MissingExtraError:
+            raise
+        except Exception as error:  # fsspec's file systems raise all kinds of them
+            self.failures[url] = explain_url(url, error)
+            return
+        self.urls.update(urls)
+        if not urls:
+            self.failures[url] = "no audio there, or it cannot be listed"
 
     def _add_named(self, path: str) -> None:
         try:
@@ -206,7 +217,8 @@ class _Search:
         sources = [Source(url, _url_name(url)) for url in self.urls]
         for path, root in self.files.values():
             absolute = os.path.join(self.roots[root], path[len(root) :].lstrip(os.sep))
-            sources.append(Source(path, absolute[len(base) :].replace(os.sep, "/").replace(":", "").lstrip("/")))
+            drive, rest = os.path.splitdrive(absolute[len(base) :])
+            sources.append(Source(path, (drive.replace(":", "") + rest).replace(os.sep, "/").lstrip("/")))
         return Found(
             tuple(sorted(sources, key=lambda source: os.fsencode(source.path))),
             tuple(sorted(self.failures.items(), key=lambda item: os.fsencode(item[0]))),

@@ -15,7 +15,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicpase.audio import BLOCK_LENGTH, MonoResampler, escape, iter_blocks, load_audio, to_mono
+from musicpase.audio import BLOCK_LENGTH, MonoResampler, access, escape, iter_blocks, load_audio, to_mono
 from musicpase.audio.health import Health
 from musicpase.audio.libsndfile import read_libsndfile
 from musicpase.errors import AudioError
@@ -227,6 +227,24 @@ def test_a_url_is_fetched_and_decoded(good: dict[str, Path], serve: Callable[[Pa
     np.testing.assert_array_equal(load_audio(f"{url}/good.m4a")[0], load_audio(good["m4a"])[0])
     with pytest.raises(AudioError, match="cannot be downloaded"):
         load_audio(f"{url}/gone.m4a")
+
+
+def test_a_server_that_sends_nothing_fails_after_a_limit(
+    good: dict[str, Path], serve: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("aiohttp")
+    url = serve(good["wav"].parent)
+    sent = SimpleHTTPRequestHandler.do_GET
+
+    def late(handler: SimpleHTTPRequestHandler) -> None:
+        time.sleep(1.5)
+        sent(handler)
+
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "do_GET", late)
+    np.testing.assert_array_equal(load_audio(f"{url}/good.wav")[0], load_audio(good["wav"])[0])
+    monkeypatch.setattr(access, "_SILENCE_S", 1.0)
+    with pytest.raises(AudioError, match="the server sent nothing for 1 s"):
+        load_audio(f"{url}/good.wav")
 
 
 def test_real_music_decodes_without_a_warning() -> None:

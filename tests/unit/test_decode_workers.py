@@ -7,7 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -127,6 +130,28 @@ def test_a_slow_download_is_no_hang(songs: list[str], hostile: None, tmp_path: P
     (tmp_path / "slow.wav").write_bytes(Path(songs[0]).read_bytes())
     events = list(decode_files([str(tmp_path / "slow.wav")], workers=1, timeout=1.0))
     assert isinstance(events[-1], End)
+
+
+def test_a_server_that_sends_late_is_no_hang(songs: list[str]) -> None:
+    pytest.importorskip("aiohttp")
+
+    class Late(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            time.sleep(2.5)
+            super().do_GET()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Late, directory=str(Path(songs[0]).parent)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        urls = [f"http://127.0.0.1:{server.server_port}/{Path(song).name}" for song in songs[:2]]
+        events = flat(decode_files(urls, workers=2, timeout=1.0, hash=True))
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert events == flat(decode_files(songs[:2], workers=0, hash=True))
 
 
 def test_time_that_the_consumer_takes_is_no_hang(songs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,14 @@ import io
 import os
 import sys
 import tracemalloc
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from musicpase.audio import Found, find_audio
+from musicpase.audio import Found, find_audio, load_audio
 from musicpase.errors import ConfigError, MissingExtraError
 
 
@@ -144,6 +147,10 @@ def test_lists_by_line_or_nul_from_a_file_or_stdin(monkeypatch: pytest.MonkeyPat
     assert paths(find_audio([], files_from="list.txt")) == ["a.wav", "b.wav", odd]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"new\nline.wav\0b.wav\0")))
     assert paths(find_audio(["-", "a.wav"])) == ["a.wav", "b.wav", "new\nline.wav"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"b.wav\r\nlatin\xe9.wav\n")))
+    assert paths(find_audio(["a.wav"], files_from="-")) == ["a.wav", "b.wav", odd]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"new\nline.wav\0b.wav\0")))
+    assert paths(find_audio([], files_from="-")) == ["b.wav", "new\nline.wav"]
     with pytest.raises(ConfigError, match=r"gone\.txt: No such file"):
         find_audio([], files_from="gone.txt")
 
@@ -154,7 +161,14 @@ def test_hostile_names_come_back_byte_for_byte() -> None:
     Path("s").mkdir()
     for name in hostile:
         Path(os.fsdecode(b"s/" + name)).write_bytes(b"x")
-    assert [os.fsencode(path) for path in paths(find_audio(["s"]))] == sorted(b"s/" + name for name in hostile)
+    found = find_audio(["s"])
+    assert [os.fsencode(path) for path in paths(found)] == sorted(b"s/" + name for name in hostile)
+    assert [os.fsencode(name) for name in names(found)] == sorted(hostile)
+
+
+def test_names_keep_colons() -> None:
+    touch("s/a:b.wav", "s/ab.wav", "s/:ab.wav")
+    assert names(find_audio(["s"])) == [":ab.wav", "a:b.wav", "ab.wav"]
 
 
 def test_deep_folders() -> None:
@@ -175,6 +189,68 @@ def test_a_url_without_fsspec_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(MissingExtraError, match=r'pip install "musicpase\[remote\]"'):
         find_audio(["https://example.org/x.wav"])
+
+
+@pytest.fixture
+def served() -> Iterator[str]:
+    """A server on loopback: `/full/` lists a song, `/bad/` is an error of the server, all else is not there."""
+    pytest.importorskip("aiohttp")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b'<a href="x.wav">x</a> <a href="cover.jpg">y</a>' if self.path == "/full/" else b""
+            self.send_response(200 if body else 500 if self.path == "/bad/" else 404)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_url_that_gives_nothing_is_one_failure_and_the_others_go_on(served: str) -> None:
+    found = find_audio([f"{served}/{name}" for name in ("full/", "gone/", "gone/*.wav", "bad/")])
+    assert paths(found) == [f"{served}/full/x.wav"]
+    nothing = "no audio there, or it cannot be listed"
+    assert dict(found.failures) == {
+        f"{served}/gone/": nothing,
+        f"{served}/gone/*.wav": nothing,
+        f"{served}/bad/": "HTTP status 500",
+    }
+
+
+@pytest.mark.parametrize(("scheme", "package"), [("s3", "s3fs"), ("gs", "gcsfs"), ("gcs", "gcsfs")])
+def test_a_missing_package_is_a_failure_that_names_it(
+    scheme: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setitem(sys.modules, package, None)
+    touch("a.wav")
+    url = f"{scheme}://bucket/songs/"
+    found = find_audio([url, "a.wav"])
+    assert paths(found) == ["a.wav"]
+    assert found.failures == ((url, f'{scheme} URLs need {package}: pip install "musicpase[remote]"'),)
+    with pytest.raises(MissingExtraError, match=f"need {package}: pip install"):
+        load_audio(f"{scheme}://bucket/x.wav")
+
+
+def test_whatever_fsspec_raises_is_one_plain_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec = pytest.importorskip("fsspec")
+
+    def fail(url: str) -> None:
+        raise RuntimeError(f"{url}: no\nsuch thing")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", fail)
+    assert find_audio(["s3://b/"]).failures == (("s3://b/", r"no\nsuch thing"),)
 
 
 def test_many_files_need_little_memory(here: Path) -> None:
