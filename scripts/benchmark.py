@@ -90,7 +90,7 @@ def encode_once(encoder: Encoder, samples: np.ndarray) -> np.ndarray:
 
 
 def encode(rounds: int) -> None:
-    length = 20.0  # s: five strips
+    length = 20.0  # s: four strips
     samples = np.random.default_rng(0).normal(0, 0.1, int(length * SAMPLE_RATE)).astype(np.float32)
     waveform = torch.from_numpy(samples)[None]
     encoders = {name: load_encoder(device="cpu", precision=name) for name in ("fp32", "bf16")}
@@ -205,7 +205,8 @@ def files(folder: Path, hours: float, rounds: int, precision: str) -> None:
     body = table(
         ["format", "decoding alone, x real time", "encoding alone", "end to end", "of the slower stage"], rows
     ) + (
-        f"\n{len(paths)} pieces, {length / 3600:.2f} h, 44.1 kHz stereo, {precision}, {workers} decoding processes, "
+        f"\n{len(paths)} pieces, {length / 3600:.2f} h, at 44.1 kHz in stereo (16 kHz mono music resampled, "
+        f"the right channel 0.9 of the left), {precision}, {workers} decoding processes, "
         f"{rounds} rounds in turn. Decoding includes the mix and resampling to 16 kHz mono and the start of the "
         "processes.\n"
     )

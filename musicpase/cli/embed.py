@@ -1,5 +1,6 @@
 """`musicpase embed`: a folder of songs in, a matrix out."""
 
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ class _Shard(click.ParamType["tuple[int, int]"]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         number, _, of = str(value).partition("/")
-        if number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of):
+        if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):
             return int(number), int(of)
         self.fail(f"{value!r} is not i/n with 1 <= i <= n")
 
@@ -53,7 +54,11 @@ class _Shard(click.ParamType["tuple[int, int]"]):
 @click.option("--batch-seconds", type=float, metavar="S", help="Audio computed at once [default: by device].")
 @click.option("--max-duration", type=float, metavar="S", help="Skip files that are longer.")
 @click.option("--shard", type=_Shard(), help="Only every n-th input, from the i-th; `merge` joins the parts.")
-@click.option("--resume/--overwrite", default=False, help="Continue a run that was stopped [default: --overwrite].")
+@click.option(
+    "--resume/--overwrite",
+    default=False,
+    help="Continue a run that was stopped [default: --overwrite].",
+)
 @click.option("--sha256", "hash_files", is_flag=True, help="Put each file's SHA-256 into the index.")
 @click.option("--strict", is_flag=True, help="End with an error at the first file that is skipped or damaged.")
 @click.option("--quiet", is_flag=True, help="No progress, no notes, no summary; skipped files are still named.")
@@ -90,15 +95,15 @@ class Run:
         encoder = self.load()
         job = self.job(found, encoder, pooling)
         sink = self.open_sink(job, pooling)
-        for _, path, reason in job.failed:
-            self.skipped(path, reason)
         return self.drive(encoder, sink, job, pooling)
 
     def pooling(self) -> "Pooling":
         """One row per file, frame or segment."""
         from musicpase.inference.pooling import Pooling
 
-        segment, hop = self.options["segment"], self.options["hop"]
+        segment, hop, limit = (self.options[name] for name in ("segment", "hop", "max_duration"))
+        if limit is not None and not 0 < limit < math.inf:
+            raise ConfigError(f"--max-duration is {limit:g}: it must be a positive number of seconds")
         if self.options["frames"] and segment is not None:
             raise ConfigError("--frames and --segment exclude each other")
         kind = "frames" if self.options["frames"] else "mean" if segment is None else "segments"
@@ -155,11 +160,14 @@ class Run:
             "pooling": pooling.kind,
             "segment_s": pooling.segment_s,
             "hop_s": pooling.hop_s,
+            "batch_seconds": encoder.batch_seconds,
+            "max_duration_s": self.options["max_duration"],
+            "sha256": self.options["hash_files"],
             "shard": None if shard is None else list(shard),
         }
         counts = {"found": len(positions) + len(failed) + found.ignored, "ignored": found.ignored}
         sources = [found.sources[position] for position in positions]
-        return Job(sources, positions, failed, settings, counts, encoder.embedding_dim)
+        return Job(sources, positions, failed, settings, counts, encoder.config)
 
     def open_sink(self, job: "Job", pooling: "Pooling") -> "MatrixSink | FolderSink":
         """Where the rows go."""
@@ -174,16 +182,22 @@ class Run:
     def drive(self, encoder: "Encoder", sink: "MatrixSink | FolderSink", job: "Job", pooling: "Pooling") -> int:
         """Embed what is pending; leave a state to resume on Ctrl-C, nothing on an error."""
         try:
+            for _, path, reason in job.failed:
+                self.skipped(path, reason)
             summary = self.embed_pending(encoder, sink, job, pooling)
-            if not sink.embedded():
+            if not sink.embedded() and not job.settings["shard"]:
                 raise AudioError(f"none of {len(sink.failed())} inputs could be embedded")
             sink.finish()
         except (KeyboardInterrupt, SystemExit):
             sink.close(remove=False)
             self.say(f"musicpase: stopped; the same command with --resume continues {self.output}")
             raise
+        except (AudioError, OutputError):
+            # Nothing is left of this run, but the work of an earlier one that it resumed is not thrown away.
+            sink.close(remove=not sink.resumed)
+            raise
         except BaseException:
-            sink.close(remove=True)
+            sink.close(remove=not sink.embedded())
             raise
         failed = len(sink.failed())
         if not self.quiet:

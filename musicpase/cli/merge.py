@@ -21,10 +21,11 @@ def merge(parts: tuple[Path, ...], output: Path) -> None:
     \b
     musicpase merge emb.1.npy emb.2.npy emb.3.npy -o emb.npy
     """
+    from musicpase.audio import escape
     from musicpase.inference.merge import merge_tables
     from musicpase.inference.outputs import check_output, read_table, write_table
 
     check_output(output, map(str, parts))
     table = merge_tables({str(part): read_table(part) for part in parts})
     write_table(output, table)
-    click.echo(f"musicpase: {len(table.rows)} rows of {len(parts)} parts in {output}", err=True)
+    click.echo(escape(f"musicpase: {len(table.rows)} rows of {len(parts)} parts in {output}"), err=True)

@@ -101,26 +101,30 @@ class Batcher:
     def _run(self, batch: Sequence[tuple[Track, Piece]]) -> None:
         """Run one strip; on a device that has no memory for it, halve the strips from here on."""
         pieces = [piece for _, piece in batch]
-        if not self.engine.fits(pieces):  # cut for strips that were longer
+        encoded = self._encode(pieces) if self.engine.fits(pieces) else None
+        if encoded is None:  # cut for strips that were longer
             for track, piece in batch:
                 for part in split(piece, self.engine.frames):
                     part.state = track.state
                     self._run([(track, part)])
             return
+        for (track, _), rows, state in zip(batch, *encoded, strict=True):
+            track.state = state
+            track.pool.add(rows)
+
+    def _encode(self, pieces: Sequence[Piece]) -> tuple[list[Tensor], list[Tensor]] | None:
+        """Run the engine; None, and shorter strips from now on, if the device has no memory for this one."""
         try:
-            hidden, states = self.engine(pieces)
+            return self.engine(pieces)  # type: ignore[no-any-return]
         except torch.OutOfMemoryError as error:
             if self.engine.frames < 4 * MARGIN:
                 raise ModelError(
                     f"{self.engine.device} has no memory left for {self.engine.frames / 100:g} s of audio: "
                     "free some of it, or use --device cpu"
                 ) from error
-            self.engine.frames //= 2
-            self._run(batch)
-            return
-        for (track, _), rows, state in zip(batch, hidden, states, strict=True):
-            track.state = state
-            track.pool.add(rows)
+        # Outside of the handler, where the failed strip's tensors are free.
+        self.engine.frames //= 2
+        return None
 
 
 def split(piece: Piece, frames: int) -> list[Piece]:

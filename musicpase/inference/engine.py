@@ -30,7 +30,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from musicpase.config import HOP_LENGTH
+from musicpase.config import HOP_LENGTH, EncoderConfig
+from musicpase.errors import ModelError
 from musicpase.inference.folding import fold_gates, fold_head, fold_norm
 from musicpase.nn import PASE
 from musicpase.nn.blocks import ConvBlock, padding, reflect_index
@@ -83,6 +84,9 @@ class Engine(nn.Module):
         super().__init__()
         if frames < 2 * MARGIN:
             raise ValueError(f"a strip needs at least {2 * MARGIN} frames, got {frames}")
+        reach = sum(max(padding(k, s)) * hop for k, s, hop in steps(module.config))
+        if reach > (MARGIN - 1) * HOP_LENGTH:
+            raise ModelError(f"a frame of this encoder looks {reach} samples around itself, more than the engine can")
         self.frames = frames
         self.config = module.config
         self.device, self.dtype = device, dtype
@@ -95,11 +99,6 @@ class Engine(nn.Module):
             head = fold_head(module)
         self.requires_grad_(False).to(device=device, dtype=dtype)
         self.head = head.requires_grad_(False).to(device)
-
-    @property
-    def hidden_dim(self) -> int:
-        """Width of the hidden rows that `head` maps to the embedding."""
-        return self.head.in_features
 
     @torch.inference_mode()
     def forward(self, pieces: Sequence[Piece]) -> tuple[list[Tensor], list[Tensor]]:
@@ -260,6 +259,14 @@ def place(pieces: Sequence[Piece], frames: int) -> list[int] | None:
         end = starts[-1] + piece.frames
         free = end + piece.frames_after
     return starts if end <= MARGIN + frames else None
+
+
+def steps(config: EncoderConfig) -> Iterable[tuple[int, int, int]]:
+    """Kernel size, stride, and samples between two inputs of each layer."""
+    hop = 1
+    for kernel_size, stride in zip(config.kernel_sizes, config.strides, strict=True):
+        yield kernel_size, stride, hop
+        hop *= stride
 
 
 def mean_per_frame(x: Tensor, first: int, steps: int, frames: int) -> Tensor:

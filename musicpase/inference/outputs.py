@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from musicpase.atomic import atomic, explained
+from musicpase.atomic import Staging, explained
 from musicpase.errors import ConfigError, MissingExtraError, OutputError
 
 __all__ = ["SUFFIXES", "Row", "Table", "read_table", "write_table"]
@@ -53,19 +53,21 @@ class Table:
 
 
 def write_table(path: Path, table: Table) -> None:
-    """Write a table to `path`, by its suffix, and `NAME.failed.csv` beside it."""
-    write_failed(path.with_suffix(".failed.csv"), table.failed)
-    {".npy": write_npy, ".npz": write_npz, ".parquet": write_parquet}[path.suffix](path, table)
+    """Write a table to `path`, by its suffix, and `NAME.failed.csv` beside it; all of it or nothing."""
+    write = {".npy": write_npy, ".npz": write_npz, ".parquet": write_parquet}[path.suffix]
+    with Staging() as staging:
+        write_failed(staging, path.with_suffix(".failed.csv"), table.failed)
+        write(staging, path, table)
 
 
-def write_failed(path: Path, failed: Iterable[tuple[int, str, str]]) -> None:
+def write_failed(staging: Staging, path: Path, failed: Iterable[tuple[int, str, str]]) -> None:
     """The inputs without rows, and why."""
-    write_csv(path, ["input", "path", "reason"], failed)
+    write_csv(staging, path, ["input", "path", "reason"], failed)
 
 
-def write_csv(path: Path, header: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
+def write_csv(staging: Staging, path: Path, header: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
     """A CSV file in UTF-8; names that are not UTF-8 keep their bytes."""
-    with atomic(path) as file:
+    with staging.file(path) as file:
         for line in [header, *lines]:
             cells = [format(cell, ".6f") if isinstance(cell, float) else str(cell) for cell in line]
             buffer = _Line()
@@ -82,14 +84,14 @@ class _Line:
         self.text += text
 
 
-def write_npy(path: Path, table: Table) -> None:
+def write_npy(staging: Staging, path: Path, table: Table) -> None:
     """`emb.npy`, its index `emb.csv`, its provenance `emb.json`; the matrix last."""
     columns = table.columns()
     lines = ([number, *(getattr(row, c) for c in columns)] for number, row in enumerate(table.rows))
-    write_csv(path.with_suffix(".csv"), ["row", *columns], lines)
-    with atomic(path.with_suffix(".json")) as file:
+    write_csv(staging, path.with_suffix(".csv"), ["row", *columns], lines)
+    with staging.file(path.with_suffix(".json")) as file:
         file.write(json.dumps(table.provenance, indent=1).encode() + b"\n")
-    with atomic(path) as file:
+    with staging.file(path) as file:
         write_matrix(file, table.blocks(), len(table.rows), table.width)
 
 
@@ -101,7 +103,7 @@ def write_matrix(file: IO[bytes], blocks: Iterable[Rows], rows: int, width: int)
         file.write(np.ascontiguousarray(block, dtype="<f4").tobytes())
 
 
-def write_npz(path: Path, table: Table) -> None:
+def write_npz(staging: Staging, path: Path, table: Table) -> None:
     """One archive: `embedding`, the index columns as arrays, `failed_*`, `provenance` (JSON text)."""
     arrays: dict[str, Any] = {c: np.array([getattr(row, c) for row in table.rows]) for c in table.columns()}
     for number, name in enumerate(("input", "path", "reason")):
@@ -111,7 +113,7 @@ def write_npz(path: Path, table: Table) -> None:
         if number and not table.failed:
             arrays[f"failed_{name}"] = np.array([], dtype="U1")
     arrays["provenance"] = np.array(json.dumps(table.provenance))
-    with atomic(path) as file, zipfile.ZipFile(file, "w") as archive:
+    with staging.file(path) as file, zipfile.ZipFile(file, "w") as archive:
         with member(archive, "embedding") as stream:
             write_matrix(stream, table.blocks(), len(table.rows), table.width)
         for name, array in arrays.items():
@@ -124,7 +126,7 @@ def member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     return archive.open(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), "w", force_zip64=True)
 
 
-def write_parquet(path: Path, table: Table) -> None:
+def write_parquet(staging: Staging, path: Path, table: Table) -> None:
     """One row per row: index columns, `embedding` as a list of fixed size; provenance in the schema's metadata."""
     pa, parquet = pyarrow()
     types = {"input": pa.int64(), "path": pa.string(), "frames": pa.int64(), "sha256": pa.string()}
@@ -132,7 +134,7 @@ def write_parquet(path: Path, table: Table) -> None:
     fields = [pa.field(c, types.get(c, pa.float64())) for c in columns]
     fields.append(pa.field("embedding", pa.list_(pa.float32(), table.width)))
     schema = pa.schema(fields, metadata={"musicpase": json.dumps(table.provenance)})
-    with atomic(path) as file, parquet.ParquetWriter(file, schema) as writer:
+    with staging.file(path) as file, parquet.ParquetWriter(file, schema) as writer:
         done = 0
         for block in regroup(table.blocks(), 4096):
             rows = table.rows[done : done + len(block)]
@@ -175,11 +177,15 @@ def read_table(path: Path) -> Table:
     Raises:
         OutputError: a part is missing or does not fit the others.
     """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder: shards of --frames may share one folder, there is nothing to merge")
     try:
         failed = [(int(i), p, r) for i, p, r in read_csv(path.with_suffix(".failed.csv"))[1:]]
         rows, matrix, provenance = READERS[path.suffix](path)
-    except (OSError, ValueError, KeyError) as error:
-        raise OutputError(f"cannot read {path} as an output of musicpase embed: {error}") from error
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror or 'not readable'} ({error.filename})") from error
+    except (ValueError, TypeError, LookupError, EOFError, csv.Error, zipfile.BadZipFile) as error:
+        raise OutputError(f"{path} is no complete output of musicpase embed: make it again") from error
     if len(rows) != len(matrix):
         raise OutputError(f"{path} has {len(matrix)} rows but its index names {len(rows)}")
     return Table(

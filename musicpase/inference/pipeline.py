@@ -105,7 +105,7 @@ def embed_sources(
     pooling = pooling or Pooling()
     progress = progress or Progress()
     if workers is None:
-        workers = min(os.cpu_count() or 1, MAX_WORKERS, len(sources))
+        workers = min(cores(), MAX_WORKERS, len(sources))
     waiting: deque[tuple[int, _Open | str]] = deque()  # in order; a text is the reason of a failure
     current: _Open | None = None
     # Closed explicitly, so that the decoding processes end with this generator and not with the garbage collector.
@@ -130,6 +130,12 @@ def embed_sources(
     batcher.flush()
     yield from _finished(waiting, sources)
     assert not waiting
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _finished(

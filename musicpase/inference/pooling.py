@@ -1,5 +1,7 @@
 """From hidden rows to embeddings: the mean over a track, every frame, or the mean over windows."""
 
+import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -8,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from musicpase.config import HOP_LENGTH, SAMPLE_RATE
 from musicpase.errors import ConfigError
@@ -47,7 +50,7 @@ class Pooling:
     def __post_init__(self) -> None:
         for name in ("segment_s", "hop_s"):
             value = getattr(self, name)
-            if value is not None and not (value >= FRAME_S and is_multiple(value)):
+            if value is not None and not (FRAME_S <= value < math.inf and is_multiple(value)):
                 option = name.removesuffix("_s")
                 raise ConfigError(f"{option} is {value:g} s: it must be a positive multiple of {FRAME_S:g} s")
         if self.kind not in ("mean", "frames", "segments"):
@@ -130,31 +133,34 @@ class SegmentPool:
     frames: int = 0
     spans: list[tuple[int, int]] = field(default_factory=list)
     _kept: list[Rows] = field(default_factory=list)
-    _hidden: Tensor | None = None  # from the beginning of the next window on
-    _begin: int = 0  # frame at which the next window begins
+    _open: deque[tuple[int, Tensor]] = field(default_factory=deque)  # first frame and sum so far of each window
+    _next: int = 0  # frame at which the next window begins
 
     def add(self, hidden: Tensor) -> None:
         """Hidden rows of the next frames, `(frames, hidden_dim)`."""
-        skip = max(self._begin - self.frames, 0)  # frames between two windows, where hop > segment
-        self.frames += len(hidden)
-        hidden = hidden[skip:]
-        pending = hidden if self._hidden is None else torch.cat([self._hidden, hidden])
-        while len(pending) >= self.segment:
-            self._emit(pending[: self.segment])
-            pending = pending[self.hop :]
-        self._hidden = pending.clone()
+        first, self.frames = self.frames, self.frames + len(hidden)
+        # Sums over any stretch of these frames are differences of running sums, in float64 so that nothing is lost.
+        running = F.pad(hidden.cpu().double(), (0, 0, 1, 0)).cumsum(0)
+        while self._next < self.frames:
+            self._open.append((self._next, running.new_zeros(running.shape[1])))
+            self._next += self.hop
+        for number, (begin, total) in enumerate(self._open):
+            low, high = max(begin, first), min(begin + self.segment, self.frames)
+            self._open[number] = begin, total + running[high - first] - running[low - first]
+        while self._open and self._open[0][0] + self.segment <= self.frames:
+            self._emit()
 
-    def _emit(self, window: Tensor) -> None:
-        self.spans.append((self._begin, self._begin + len(window)))
-        self._kept.append(apply(self.head, window.mean(0, keepdim=True)))
-        self._begin += self.hop
+    def _emit(self) -> None:
+        begin, total = self._open.popleft()
+        end = min(begin + self.segment, self.frames)
+        self.spans.append((begin, end))
+        self._kept.append(apply(self.head, (total / (end - begin)).float()[None]))
 
     def rows(self) -> Rows:
         """`(windows, embedding_dim)`; the windows' frames are in `spans`."""
-        covered = self.spans[-1][1] if self.spans else 0
-        if self.frames > covered and self._hidden is not None and len(self._hidden):
-            self._emit(self._hidden)
-            self._hidden = None
+        if self._open and (not self.spans or self.spans[-1][1] < self.frames):
+            self._emit()
+        self._open.clear()
         return np.concatenate(self._kept)
 
 

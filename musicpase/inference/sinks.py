@@ -1,6 +1,8 @@
 """Where a run's results go: one matrix file, or a folder with one file per input; both resumable."""
 
+import hashlib
 import json
+import os
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +14,8 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from musicpase import audio
-from musicpase.atomic import atomic, explained
-from musicpase.config import HOP_LENGTH, SAMPLE_RATE
+from musicpase.atomic import Staging, atomic, explained
+from musicpase.config import EncoderConfig
 from musicpase.errors import OutputError
 from musicpase.inference.outputs import (
     Row,
@@ -26,11 +28,12 @@ from musicpase.inference.outputs import (
     write_table,
 )
 from musicpase.inference.pipeline import Failure, Result
-from musicpase.inference.workspace import Entry, Workspace, stat_of
+from musicpase.inference.workspace import Entry, Workspace, load_object, stat_of
+from musicpase.nn import frame_times
 
 __all__ = ["FolderSink", "Job", "MatrixSink"]
 
-FIRST_CENTRE = 150.5  # sample at the centre of frame 0: `nn.frame_times`, tested to agree
+MAX_NAME = 250  # bytes of a file name; file systems take 255, the temporary name is a little longer
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Job:
     failed: Sequence[tuple[int, str, str]]  # inputs that were no files at all: position, path, reason
     settings: dict[str, Any]  # model, precision, pooling, shard: must be equal to resume
     counts: dict[str, int]  # found, ignored
-    width: int
+    config: EncoderConfig
 
 
 class _Sink:
@@ -56,7 +59,13 @@ class _Sink:
     def __init__(self, job: Job, folder: Path, *, resume: bool) -> None:
         self.job = job
         self.unfinished = 0 if resume else count_lines(folder / "journal.jsonl")
-        self.workspace = Workspace(folder, job.settings, job.width, resume=resume)
+        self.width = job.config.embedding_dim
+        self.workspace = Workspace(folder, job.settings, self.width, resume=resume)
+
+    @property
+    def resumed(self) -> bool:
+        """Whether there is work of an earlier run in it."""
+        return self.workspace.recovered > 0
 
     def pending(self) -> list[int]:
         """Indices of the sources that are still to do."""
@@ -98,7 +107,8 @@ class MatrixSink(_Sink):
     """One matrix for all inputs, with its index beside it: `.npy`, `.npz` or `.parquet`."""
 
     def __init__(self, job: Job, path: Path, *, resume: bool) -> None:
-        check_space(path, 2 * 4 * job.width * len(job.sources))  # the rows as they come, and the result
+        # The rows as they come, and the result.
+        check_space(path, 2 * 4 * job.config.embedding_dim * len(job.sources))
         super().__init__(job, path.with_name(path.name + ".partial"), resume=resume)
         self.path = path
 
@@ -127,7 +137,7 @@ class MatrixSink(_Sink):
         entries = [entry for _, entry in embedded]
         write_table(
             self.path,
-            Table(rows, lambda: self.workspace.read(entries), self.failed(), self.provenance(), self.job.width),
+            Table(rows, lambda: self.workspace.read(entries), self.failed(), self.provenance(), self.width),
         )
         self.close(remove=True)
 
@@ -145,6 +155,19 @@ class FolderSink(_Sink):
         self.path = path
         self._raw: dict[int, Path] = {}
 
+    def target(self, index: int) -> Path:
+        """The `.npz` of source `index`; a name that would be too long for a file system ends in a hash instead."""
+        name = Path(self.job.sources[index].name + ".npz")
+        if len(raw := os.fsencode(name.name)) > MAX_NAME:
+            short = os.fsdecode(raw[: MAX_NAME - 24]) + "." + hashlib.sha256(raw).hexdigest()[:16] + ".npz"
+            name = name.with_name(short)
+        return self.path / name
+
+    def pending(self) -> list[int]:
+        """Indices of the sources that are still to do."""
+        missing = [i for i in range(len(self.job.sources)) if not self.target(i).exists()]
+        return sorted({*super().pending(), *missing})
+
     def writer(self, index: int) -> Callable[[NDArray[np.float32]], None]:
         """Takes the rows of source `index` as they come: hours of frames never stand in memory."""
         raw = self.workspace.folder / f"{index}.f32"
@@ -160,14 +183,14 @@ class FolderSink(_Sink):
 
     def write(self, result: Result) -> None:
         """Write a file's `.npz`."""
-        target = self.path / (self.job.sources[result.index].name + ".npz")
+        target = self.target(result.index)
         raw = self._raw.pop(result.index)
         with explained(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-        times = (np.arange(result.frames) * HOP_LENGTH + FIRST_CENTRE) / SAMPLE_RATE
+        times = frame_times(self.job.config, result.frames).numpy()
         with atomic(target) as file, zipfile.ZipFile(file, "w") as archive, raw.open("rb") as rows:
             with member(archive, "embedding") as stream:
-                write_matrix(stream, (), result.frames, self.job.width)
+                write_matrix(stream, (), result.frames, self.width)
                 while data := rows.read(1 << 20):
                     stream.write(data)
             for name, array in (("timestamps", times), ("provenance", np.array(json.dumps(self.job.settings)))):
@@ -179,24 +202,21 @@ class FolderSink(_Sink):
 
     def finish(self) -> None:
         """Write `index.csv`, `failed.csv`, `provenance.json` (`index.1-of-3.csv` of a shard)."""
-        names = {position: source.name for position, source in zip(self.job.positions, self.job.sources, strict=True)}
-        lines = (
-            [position, e.path, f"{names[position]}.npz", e.duration_s, e.frames] for position, e in self.embedded()
-        )
-        write_csv(self.path / f"index{self.tag}.csv", ["input", "path", "file", "duration_s", "frames"], lines)
-        write_failed(self.path / f"failed{self.tag}.csv", self.failed())
-        with atomic(self.path / f"provenance{self.tag}.json") as file:
-            file.write(json.dumps(self.provenance(), indent=1).encode() + b"\n")
+        files = {p: self.target(i).relative_to(self.path) for i, p in enumerate(self.job.positions)}
+        lines = ([p, e.path, files[p], e.duration_s, e.frames] for p, e in self.embedded())
+        with Staging() as staging:
+            header = ["input", "path", "file", "duration_s", "frames"]
+            write_csv(staging, self.path / f"index{self.tag}.csv", header, lines)
+            write_failed(staging, self.path / f"failed{self.tag}.csv", self.failed())
+            with staging.file(self.path / f"provenance{self.tag}.json") as file:
+                file.write(json.dumps(self.provenance(), indent=1).encode() + b"\n")
         self.close(remove=True)
 
 
 def refuse_other_model(folder: Path, settings: dict[str, Any]) -> None:
     """A folder that holds another model's vectors must not get ours beside them."""
     for file in sorted(folder.glob("provenance*.json")):
-        try:
-            old = json.loads(file.read_text())
-        except (OSError, ValueError) as error:
-            raise OutputError(f"cannot read {file}: {error}") from error
+        old = load_object(file)
         for key in ("model", "weights_sha256", "precision"):
             if old.get(key) != settings.get(key):
                 raise OutputError(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from musicpase.config import EncoderConfig
-from musicpase.errors import AudioError
+from musicpase.errors import AudioError, ConfigError
 from musicpase.inference.batching import Batcher, Track
 from musicpase.inference.engine import Engine
 from musicpase.inference.pooling import FramePool
@@ -46,7 +46,12 @@ class Stream:
 
     def push(self, samples: Waveform) -> Frames:
         """Append mono samples at 16 kHz, `(samples,)` in [-1, 1]; returns the frames that are new, maybe none."""
-        block = np.ascontiguousarray(as_array(samples), dtype=np.float32)
+        array = as_array(samples)
+        if self._track.total_samples is not None:
+            raise ConfigError("the stream is closed: begin another with Encoder.stream()")
+        if not np.issubdtype(array.dtype, np.floating):
+            raise AudioError(f"a stream takes floats in [-1, 1], got {array.dtype}")
+        block = np.ascontiguousarray(array, dtype=np.float32)
         if block.ndim != 1:
             raise AudioError(f"a stream takes mono blocks (samples,), got shape {block.shape}")
         if not np.isfinite(block).all():
@@ -56,8 +61,9 @@ class Stream:
 
     def close(self) -> Frames:
         """End of the stream: the remaining frames."""
-        self._batcher.close(self._track)
-        self._batcher.flush()
+        if self._track.total_samples is None:
+            self._batcher.close(self._track)
+            self._batcher.flush()
         return self._new_frames()
 
     def _new_frames(self) -> Frames:

@@ -6,8 +6,9 @@ it is whole and its rows are there, so a kill at any moment loses at most the fi
 
 import json
 import os
-import shutil
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from musicpase.atomic import explained
+from musicpase.atomic import explained, write_atomic
 from musicpase.errors import ConfigError, OutputError
 
 __all__ = ["Entry", "Workspace", "stat_of"]
@@ -35,6 +36,7 @@ class Entry:
     spans: Sequence[tuple[float, float]] = ()
     sha256: str | None = None
     reason: str | None = None
+    crc: int = 0  # CRC-32 of the bytes of its rows
     offset: int = 0  # first of its rows in `rows.f32`; not stored
 
 
@@ -58,24 +60,28 @@ class Workspace:
         self._rows_written = 0
         self._unsynced = 0
         with explained(folder):
-            if not resume:
-                shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(exist_ok=True)
-            self._check(settings)
-            self._journal: BinaryIO = (folder / "journal.jsonl").open("ab")
-            self._rows: BinaryIO = (folder / "rows.f32").open("ab")
-            self._recover()
+            self._lock: BinaryIO = (folder / "lock").open("ab")
+        lock(self._lock, folder)
+        try:
+            with explained(folder):
+                if not resume:
+                    clear(folder)
+                self._check(settings)
+                self._journal: BinaryIO = (folder / "journal.jsonl").open("ab")
+                self._rows: BinaryIO = (folder / "rows.f32").open("ab")
+                self._recover()
+        except BaseException:
+            self._lock.close()
+            raise
 
     def _check(self, settings: dict[str, Any]) -> None:
         file = self.folder / "settings.json"
         text = json.dumps(settings, indent=1, sort_keys=True)
         if not file.exists():
-            temporary = file.with_suffix(".tmp")
-            temporary.write_text(text)
-            temporary.replace(file)
+            write_atomic(file, text.encode())
             return
-        old = json.loads(file.read_text())
-        new = json.loads(text)
+        old, new = load_object(file), json.loads(text)
         different = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         if different:
             key = different[0]
@@ -86,17 +92,18 @@ class Workspace:
 
     def _recover(self) -> None:
         """Read the journal up to the first line that is broken or whose rows are missing, and cut there."""
-        have = (self.folder / "rows.f32").stat().st_size // (4 * self.width)
         good = 0
-        with (self.folder / "journal.jsonl").open("rb") as file:
+        with (self.folder / "journal.jsonl").open("rb") as file, (self.folder / "rows.f32").open("rb") as rows:
             for line in file:
                 entry = parse(line)
-                if entry is None or self._rows_written + entry.rows > have:
+                # After a power cut a line may have reached the disk and its rows not, or as zeros.
+                if entry is None or zlib.crc32(rows.read(entry.rows * 4 * self.width)) != entry.crc:
                     break
                 entry.offset = self._rows_written
                 self._rows_written += entry.rows
                 self.entries[entry.path] = entry
                 good += len(line)
+        self.recovered = len(self.entries)
         self._journal.truncate(good)
         self._rows.truncate(self._rows_written * 4 * self.width)
 
@@ -111,7 +118,9 @@ class Workspace:
             if rows is not None:
                 if rows.shape != (entry.rows, self.width) or not np.isfinite(rows).all():
                     raise OutputError(f"{entry.path}: the encoder gave values that are not finite")
-                self._rows.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
+                data = np.ascontiguousarray(rows, dtype="<f4").tobytes()
+                entry.crc = zlib.crc32(data)
+                self._rows.write(data)
                 self._rows.flush()
             entry.offset = self._rows_written
             self._rows_written += entry.rows
@@ -142,11 +151,16 @@ class Workspace:
             with explained(self.folder):
                 if not remove:
                     self._sync()
-                self._rows.close()
-                self._journal.close()
         finally:
+            for file in (self._rows, self._journal):
+                with suppress(OSError):  # a full disk shows again when a buffer is flushed
+                    file.close()
             if remove:
-                shutil.rmtree(self.folder, ignore_errors=True)
+                clear(self.folder)
+                (self.folder / "lock").unlink(missing_ok=True)
+                with suppress(OSError):  # something that is not ours is in it
+                    self.folder.rmdir()
+            self._lock.close()
 
 
 def parse(line: bytes) -> Entry | None:
@@ -155,11 +169,47 @@ def parse(line: bytes) -> Entry | None:
         return None
     try:
         fields = json.loads(line)
-    except ValueError:
+        fields["spans"] = [tuple(span) for span in fields["spans"]]
+        fields["stat"] = fields["stat"] and tuple(fields["stat"])
+        return Entry(**fields)
+    except (ValueError, TypeError, LookupError):
         return None
-    fields["spans"] = [tuple(span) for span in fields["spans"]]
-    fields["stat"] = fields["stat"] and tuple(fields["stat"])
-    return Entry(**fields)
+
+
+def load_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of ours.
+
+    Raises:
+        OutputError: it is not one.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        value = None
+    if not isinstance(value, dict):
+        raise OutputError(f"{path} is damaged: start anew with --overwrite, or in another place")
+    return value
+
+
+def lock(file: BinaryIO, folder: Path) -> None:
+    """Keep a second run from writing to the same output (where the system has such locks)."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise OutputError(f"another run is writing {folder.name.removesuffix('.partial')}: wait for it") from error
+
+
+def clear(folder: Path) -> None:
+    """Remove what a workspace holds but its lock, and nothing else."""
+    for name in ("settings.json", "journal.jsonl", "rows.f32", ".settings.json.tmp"):
+        (folder / name).unlink(missing_ok=True)
+    for raw in folder.glob("*.f32"):
+        raw.unlink()
 
 
 def stat_of(path: str) -> tuple[int, int] | None:

@@ -209,7 +209,11 @@ def test_outputs_that_cannot_be(run: Run, songs: Path) -> None:
         (["-o", "emb.npy", "--precision", "fp16", "--device", "cpu"], "needs a GPU"),
         (["-o", "emb.npy", "--model", "no-such-file.ckpt"], "no-such-file.ckpt"),
         (["-o", "emb.npy", "--shard", "4/3"], "4/3"),
+        (["-o", "emb.npy", "--shard", "²/3"], "²/3"),
         (["-o", "emb.npy", "--batch-seconds", "0"], "batch-seconds is 0"),
+        (["-o", "emb.npy", "--segment", "inf"], "segment is inf s"),
+        (["-o", "emb.npy", "--max-duration", "nan"], "--max-duration is nan"),
+        (["-o", "emb.npy", "--max-duration", "-1"], "--max-duration is -1"),
     ):
         outcome = run("embed", "songs", *args)
         assert (outcome.code, reason in outcome.err) == (2, True), (args, outcome.err)
@@ -270,7 +274,7 @@ def test_resume_gives_the_bytes_of_an_unbroken_run(songs: Path, tmp_path: Path, 
 
 
 def test_resume_refuses_other_settings_and_redoes_changed_files(run: Run, songs: Path, tmp_path: Path) -> None:
-    process = start(tmp_path, "embed", "songs", "-o", "emb.npy", "--batch-seconds", "1")
+    process = start(tmp_path, "embed", "songs", "-o", "emb.npy")
     journal = tmp_path / "emb.npy.partial" / "journal.jsonl"
     while process.poll() is None and not (journal.exists() and journal.stat().st_size):
         time.sleep(0.005)
@@ -280,6 +284,8 @@ def test_resume_refuses_other_settings_and_redoes_changed_files(run: Run, songs:
         pytest.skip("the run was over before it could be killed")
     outcome = run("embed", "songs", "-o", "emb.npy", "--resume", "--segment", "1")
     assert (outcome.code, "cannot resume" in outcome.err) == (2, True)
+    for option in (["--sha256"], ["--batch-seconds", "1"], ["--max-duration", "1000"]):
+        assert "cannot resume" in run("embed", "songs", "-o", "emb.npy", "--resume", *option).err
     tone(songs / "a.flac", 0.7, 999)
     assert run("embed", "songs", "-o", "emb.npy", "--resume").code == 0
     assert run("embed", "songs", "-o", "whole.npy").code == 0
@@ -340,6 +346,118 @@ def test_full_disk_is_one_line_and_leaves_nothing(songs: Path, tmp_path: Path) -
     assert "Traceback" not in done.stderr
     assert (tmp_path / "emb.npy").read_bytes() == b"old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["emb.npy", "songs"]
+
+
+def test_a_disk_that_fills_at_the_very_end_changes_no_file(run: Run, songs: Path, tmp_path: Path) -> None:
+    """The rows still fit, the matrix (128 bytes more) does not: index and matrix must stay those of the old run."""
+    import resource
+    import subprocess
+    import sys
+
+    assert run("embed", "songs/a.flac", "songs/b.wav", "-o", "emb.npy").code == 0
+    names = ("emb.npy", "emb.csv", "emb.json", "emb.failed.csv")
+    before = [Path(name).read_bytes() for name in names]
+    limit = 512 * 4 * 20 + 64
+
+    def limit_file_size() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    for number in range(20):
+        tone(tmp_path / "new" / f"{number:02d}.wav", 0.2, 100 + 10 * number)
+    command = [sys.executable, "-m", "musicpase", "embed", "new", "-o", "emb.npy"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit_file_size)
+    assert done.returncode == 2, done.stderr
+    assert "cannot write emb.npy" in done.stderr.splitlines()[-1]
+    assert [Path(name).read_bytes() for name in names] == before
+    assert not [*tmp_path.glob("*partial"), *tmp_path.glob(".*")]
+
+
+def test_two_runs_do_not_write_one_output(run: Run, songs: Path, tmp_path: Path) -> None:
+    for number in range(10):
+        tone(songs / f"m{number}.wav", 20)
+    process = start(tmp_path, "embed", "songs", "-o", "emb.npy")
+    while process.poll() is None and not (tmp_path / "emb.npy.partial" / "journal.jsonl").exists():
+        time.sleep(0.01)
+    outcome = run("embed", "songs/a.flac", "-o", "emb.npy")
+    assert (outcome.code, "another run is writing emb.npy" in outcome.err) == (2, True)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert len(np.load("emb.npy")) == 15
+
+
+def stopped_run(songs: Path, tmp_path: Path, *options: str) -> None:
+    """A run killed after its first file."""
+    for number in range(10):
+        tone(songs / f"m{number}.wav", 20)
+    process = start(tmp_path, "embed", "songs", *options)
+    while process.poll() is None and not any(p.stat().st_size for p in tmp_path.rglob("journal.jsonl")):
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+
+
+def test_an_error_in_a_resumed_run_keeps_the_work(run: Run, songs: Path, tmp_path: Path) -> None:
+    stopped_run(songs, tmp_path, "-o", "emb.npy")
+    outcome = run("embed", "songs", "missing.wav", "-o", "emb.npy", "--resume", "--strict")
+    assert outcome.code == 2
+    assert (tmp_path / "emb.npy.partial" / "journal.jsonl").stat().st_size > 0
+    (tmp_path / "emb.npy.partial" / "settings.json").write_text("")
+    outcome = run("embed", "songs", "-o", "emb.npy", "--resume")
+    assert (outcome.code, "is damaged: start anew with --overwrite" in outcome.err) == (2, True)
+
+
+def test_rows_that_a_power_cut_zeroed_are_done_again(run: Run, songs: Path, tmp_path: Path) -> None:
+    stopped_run(songs, tmp_path, "-o", "emb.npy")
+    rows = tmp_path / "emb.npy.partial" / "rows.f32"
+    rows.write_bytes(bytes(rows.stat().st_size))
+    assert run("embed", "songs", "-o", "emb.npy", "--resume").code == 0
+    assert run("embed", "songs", "-o", "whole.npy").code == 0
+    assert Path("emb.npy").read_bytes() == Path("whole.npy").read_bytes()
+
+
+def test_frames_that_were_deleted_are_made_again(run: Run, songs: Path, tmp_path: Path) -> None:
+    stopped_run(songs, tmp_path, "-o", "frames", "--frames")
+    made = list((tmp_path / "frames").rglob("*.npz"))
+    assert made
+    made[0].unlink()
+    assert run("embed", "songs", "-o", "frames", "--frames", "--resume").code == 0
+    assert len(list((tmp_path / "frames").rglob("*.npz"))) == 15
+
+
+def test_names_that_leave_no_room_for_a_suffix(run: Run, tmp_path: Path) -> None:
+    for name in ("x" * 251 + ".wav", "x" * 250 + "y.wav", "a:b.wav", "ab.wav"):
+        tone(tmp_path / "songs" / name, 0.2)
+    outcome = run("embed", "songs", "-o", "frames", "--frames")
+    assert outcome.code == 0, outcome.err
+    listed = [line["file"] for line in index(Path("frames/index.csv"))]
+    assert len(set(listed)) == 4
+    assert all((Path("frames") / name).exists() for name in listed)
+
+
+def test_shards_with_nothing_in_them_merge(run: Run, songs: Path) -> None:
+    (songs / "aa.wav").write_bytes(b"")
+    inputs = ["songs/aa.wav", "songs/b.wav"]
+    assert run("embed", *inputs, "-o", "whole.npy").code == 1
+    codes = [run("embed", *inputs, "-o", f"p{i}.npy", "--shard", f"{i}/3").code for i in (1, 2, 3)]
+    assert codes == [1, 0, 0]
+    assert run("merge", "p1.npy", "p2.npy", "p3.npy", "-o", "merged.npy").code == 0
+    for suffix in (".npy", ".csv", ".failed.csv", ".json"):
+        assert Path("merged" + suffix).read_bytes() == Path("whole" + suffix).read_bytes(), suffix
+
+
+def test_merge_names_a_broken_part(run: Run, songs: Path) -> None:
+    for suffix in (".npy", ".npz", ".parquet"):
+        for shard in (1, 2):
+            assert run("embed", "songs", "-o", f"p{shard}{suffix}", "--shard", f"{shard}/2").code == 0
+        whole = Path(f"p2{suffix}").read_bytes()
+        for broken in (b"", b"junk", whole[:200]):
+            Path(f"p2{suffix}").write_bytes(broken)
+            outcome = run("merge", f"p1{suffix}", f"p2{suffix}", "-o", "merged.npy")
+            assert (outcome.code, f"p2{suffix}" in outcome.lines[-1]) == (2, True), outcome.err
+            assert "pickle" not in outcome.err
+            assert "bug" not in outcome.err
+            assert not Path("merged.npy").exists()
 
 
 def test_quiet_says_nothing_about_good_files(run: Run, songs: Path) -> None:

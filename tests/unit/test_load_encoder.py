@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 import musicpase
-from musicpase.errors import AudioError, ConfigError
+from musicpase.errors import AudioError, ConfigError, ModelError
 from musicpase.inference.devices import pick_device, pick_precision
 
 
@@ -74,6 +74,26 @@ def test_a_stream_equals_the_whole(encoder: musicpase.Encoder) -> None:
     assert embedding.shape == whole.embedding.shape
     assert np.abs(embedding - whole.embedding).max() < 1e-4 * rms(whole.embedding)
     assert np.array_equal(np.concatenate([part.timestamps for part in parts]), whole.timestamps)
+
+
+def test_a_stream_refuses_integers_and_ends_once(encoder: musicpase.Encoder) -> None:
+    stream = encoder.stream()
+    with pytest.raises(AudioError, match="int16"):
+        stream.push(np.zeros(1000, np.int16))
+    stream.push(sound(0.5))
+    assert len(stream.close().embedding) == 50
+    assert len(stream.close().embedding) == 0
+    with pytest.raises(ConfigError, match="closed"):
+        stream.push(sound(0.1))
+
+
+def test_an_encoder_that_looks_too_far_is_refused() -> None:
+    from musicpase.config import EncoderConfig
+    from musicpase.inference.engine import Engine
+
+    config = EncoderConfig(kernel_sizes=(251, 20, 11, 11, 11, 11, 31, 31))
+    with pytest.raises(ModelError, match="samples around itself"):
+        Engine(musicpase.PASEPlus(config), 100, torch.device("cpu"), torch.float32)
 
 
 def test_files_come_in_order_and_failures_are_values(encoder: musicpase.Encoder, tmp_path: Path) -> None:
