@@ -1,6 +1,7 @@
 """How fast musicpase embeds, beside what the machine could do; rewrites its sections of docs/benchmarks.md.
 
     python scripts/benchmark.py encode                     plain module, engine, share of the matrix limit
+    python scripts/benchmark.py profile                    where the engine's time goes
     python scripts/benchmark.py files --audio FOLDER       folder to matrix, beside decoding and encoding alone
     python scripts/benchmark.py memory                     peak memory of 1 minute to 10 hours; cold start
 
@@ -139,6 +140,48 @@ def encode(rounds: int) -> None:
     )
     print(body)
     write_section("encode", "Encoding", body)
+
+
+PARTS = {
+    "aten::mkldnn_convolution": "convolutions of blocks 1-7",
+    "aten::addmm": "matrix products: sinc layer, QRNN gates, top",
+    "aten::_prelu_kernel": "PReLU",
+    "aten::bmm": "averages for the skips",
+    "aten::sum": "averages for the skips",
+    "aten::copy_": "copies and conversions",
+    "aten::addcmul_": "scan of the QRNN",
+    "aten::select": "scan of the QRNN",
+    "aten::as_strided": "scan of the QRNN",
+    "aten::unbind": "scan of the QRNN",
+}
+
+
+def profile() -> None:
+    """Where the engine's time goes, by operation."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
+
+    samples = np.random.default_rng(0).normal(0, 0.1, 60 * SAMPLE_RATE).astype(np.float32)
+    shares: dict[str, dict[str, float]] = {}
+    for precision in ("fp32", "bf16"):
+        encoder = load_encoder(device="cpu", precision=precision)
+        encode_once(encoder, samples)
+        with profiler(activities=[ProfilerActivity.CPU]) as run:
+            encode_once(encoder, samples)
+        events = run.key_averages()
+        total = sum(event.self_cpu_time_total for event in events)
+        for event in events:
+            part = shares.setdefault(PARTS.get(event.key, "everything else"), {"fp32": 0.0, "bf16": 0.0})
+            part[precision] += 100 * event.self_cpu_time_total / total
+    rows = [[name, *(f"{part[p]:.1f} %" for p in ("fp32", "bf16"))] for name, part in shares.items()]
+    rows.sort(key=lambda row: -float(row[1].split()[0]))
+    body = table(["part", "of the engine's time, fp32", "bf16"], rows) + (
+        "\nFrom torch.profiler over 60 s of audio; its own cost weighs on the many small operations of the scan. The "
+        "convolutions and products run at the rate of the library behind them; everything else together is what "
+        "fusing could still win.\n"
+    )
+    print(body)
+    write_section("profile", "Where the time goes", body)
 
 
 def write_formats(folder: Path, target: Path, hours: float) -> dict[str, list[str]]:
@@ -282,7 +325,7 @@ def memory() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["encode", "files", "memory"])
+    parser.add_argument("what", choices=["encode", "profile", "files", "memory"])
     parser.add_argument("--audio", type=Path, help="folder with music (for files)")
     parser.add_argument("--hours", type=float, default=0.5, help="of music (for files)")
     parser.add_argument("--rounds", type=int, default=7)
@@ -290,6 +333,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.what == "encode":
         encode(options.rounds)
+    elif options.what == "profile":
+        profile()
     elif options.what == "files":
         if options.audio is None:
             parser.error("files needs --audio FOLDER")

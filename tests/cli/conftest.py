@@ -48,12 +48,24 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     signal.signal(signal.SIGTERM, before)
 
 
+def interruptible() -> None:
+    """Run in a child before it starts: a shell that starts jobs in the background makes them ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(cwd: Path, *args: str | Path, **environment: str) -> "subprocess.Popen[str]":
     """Start `musicpase ARGS` as a process of its own."""
     command = [sys.executable, "-m", "musicpase", *map(str, args)]
     pipe = subprocess.PIPE
     return subprocess.Popen(
-        command, cwd=cwd, stdout=pipe, stderr=pipe, text=True, env={**os.environ, **environment}, errors="replace"
+        command,
+        cwd=cwd,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        errors="replace",
+        env={**os.environ, **environment},
+        preexec_fn=interruptible,
     )
 
 

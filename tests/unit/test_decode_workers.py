@@ -25,6 +25,7 @@ from musicpase.errors import AudioError
 HOSTILE = """
 import os, signal, time
 from musicpase.audio import worker
+from tests.cli.conftest import interruptible
 opened = worker.open_audio
 def open_audio(path, progress=None):
     if "crash" in path: os.kill(os.getpid(), signal.SIGSEGV)
@@ -249,7 +250,8 @@ time.sleep(60)
 def test_no_orphans_when_the_parent_is_killed(songs: list[str], sent: signal.Signals) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", PARENT, songs[2]]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env, text=True) as parent:
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=pipe, stderr=null, env=env, text=True, preexec_fn=interruptible) as parent:
         assert parent.stdout is not None
         pids = [int(line) for line in iter(parent.stdout.readline, "ready\n")]
         parent.send_signal(sent)
