@@ -20,12 +20,12 @@ from musicpase.audio import Block, End, Event, Failure, Source, decode_files, lo
 from musicpase.audio import process as process_module
 from musicpase.audio import workers as workers_module
 from musicpase.errors import AudioError
+from tests.cli.conftest import interruptible
 
 # Run in the worker instead of its own code: files with these names crash it or stall it.
 HOSTILE = """
 import os, signal, time
 from musicpase.audio import worker
-from tests.cli.conftest import interruptible
 opened = worker.open_audio
 def open_audio(path, progress=None):
     if "crash" in path: os.kill(os.getpid(), signal.SIGSEGV)
