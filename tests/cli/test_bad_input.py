@@ -26,7 +26,7 @@ def cases(folder: Path) -> list[Case]:
 def outcome(folder: Path, cases: list[Case]) -> tuple[int, list[str]]:
     """Exit code and stderr of one run over all cases, each named on the command line."""
     (folder / "list").write_bytes(b"\0".join(os.fsencode(case.path) for case in cases))
-    process = start(folder, "embed", "--files-from", "list", "-o", "emb.npy", "--precision", "fp32")
+    process = start(folder, "embed", "--files-from", "list", "-o", "emb.npy")
     _, err = process.communicate(timeout=300)
     return process.returncode, err.splitlines()
 
@@ -83,9 +83,7 @@ def test_rows_are_finite_and_those_of_a_run_without_the_bad(
     assert (np.abs(matrix).max(axis=1) > 0).all()
     good = [line["path"] for line in read(folder / "emb.csv")]
     (folder / "good").write_bytes(b"\0".join(os.fsencode(path) for path in good))
-    process = start(
-        folder, "embed", "--files-from", "good", "-o", "alone.npy", "--precision", "fp32", "--workers", "1"
-    )
+    process = start(folder, "embed", "--files-from", "good", "-o", "alone.npy", "--workers", "1")
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert (folder / "alone.npy").read_bytes() == (folder / "emb.npy").read_bytes()

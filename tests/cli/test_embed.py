@@ -375,7 +375,7 @@ def test_a_disk_that_fills_at_the_very_end_changes_no_file(run: Run, songs: Path
 
 def test_two_runs_do_not_write_one_output(run: Run, songs: Path, tmp_path: Path) -> None:
     for number in range(10):
-        tone(songs / f"m{number}.wav", 20)
+        tone(songs / f"m{number}.wav", 10)
     process = start(tmp_path, "embed", "songs", "-o", "emb.npy")
     while process.poll() is None and not (tmp_path / "emb.npy.partial" / "journal.jsonl").exists():
         time.sleep(0.01)
@@ -389,7 +389,7 @@ def test_two_runs_do_not_write_one_output(run: Run, songs: Path, tmp_path: Path)
 def stopped_run(songs: Path, tmp_path: Path, *options: str) -> None:
     """A run killed after its first file."""
     for number in range(10):
-        tone(songs / f"m{number}.wav", 20)
+        tone(songs / f"m{number}.wav", 10)
     process = start(tmp_path, "embed", "songs", *options)
     while process.poll() is None and not any(p.stat().st_size for p in tmp_path.rglob("journal.jsonl")):
         time.sleep(0.01)
