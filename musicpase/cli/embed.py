@@ -63,13 +63,13 @@ class _Shard(click.ParamType["tuple[int, int]"]):
 @click.option("--strict", is_flag=True, help="End with an error at the first file that is skipped or damaged.")
 @click.option("--quiet", is_flag=True, help="No progress, no notes, no summary; skipped files are still named.")
 def embed(inputs: tuple[str, ...], files_from: str | None, output: Path, **options: Any) -> int:
-    r"""Embed audio files, folders (recursively), globs, URLs, or - for a list on stdin.
+    """Embed audio files, folders (recursively), globs, URLs, or - for a list on stdin.
 
     \b
     musicpase embed songs/ -o emb.npy                  one row per file; emb.csv says which
     musicpase embed songs/ -o emb.parquet --segment 10 one row per 10 s
     musicpase embed songs/ -o frames/ --frames         one row every 10 ms, one .npz per file
-    """
+    """  # noqa: D301 (click reads the backspace character)
     if not inputs and files_from is None:
         raise click.UsageError("no inputs: name files or folders, or --files-from LIST")
     return Run(output, options).execute(inputs, files_from)

@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     help="A trained model with its workers: draw what they predict, too.",
 )
 def features(file: str, output: Path, start: float, duration: float, model: Path | None) -> None:
-    r"""Draw a file's waveform and the features that the encoder learns to predict.
+    """Draw a file's waveform and the features that the encoder learns to predict.
 
     \b
     musicpase features song.mp3 -o features.png
     musicpase features song.mp3 -o features.png --start 60 --duration 10 --model runs/paseplus
-    """
+    """  # noqa: D301 (click reads the backspace character)
     import torch
 
     from musicpase.atomic import write_atomic

@@ -16,11 +16,11 @@ import click
     help="emb.npy, emb.npz or emb.parquet.",
 )
 def merge(parts: tuple[Path, ...], output: Path) -> None:
-    r"""Join the outputs of `embed --shard 1/n` to `n/n` into what one run would have written.
+    """Join the outputs of `embed --shard 1/n` to `n/n` into what one run would have written.
 
     \b
     musicpase merge emb.1.npy emb.2.npy emb.3.npy -o emb.npy
-    """
+    """  # noqa: D301 (click reads the backspace character)
     from musicpase.audio import escape
     from musicpase.inference.merge import merge_tables
     from musicpase.inference.outputs import check_output, read_table, write_table

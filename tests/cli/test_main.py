@@ -53,3 +53,14 @@ def test_every_command_answers_help(run: Run) -> None:
     for name in COMMANDS:
         outcome = run(name, "--help")
         assert (outcome.code, outcome.out.startswith("Usage:")) == (0, True), (name, outcome)
+
+
+def test_examples_in_the_help_keep_their_lines(run: Run) -> None:
+    for command, example in (
+        ("embed", "musicpase embed songs/ -o emb.parquet --segment 10"),
+        ("merge", "musicpase merge emb.1.npy"),
+        ("features", "musicpase features song.mp3 -o features.png"),
+    ):
+        lines = [line.strip() for line in run(command, "--help").out.splitlines()]
+        assert any(line.startswith(example) for line in lines), command
+        assert not any("\\b" in line for line in lines), command
