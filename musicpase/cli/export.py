@@ -17,6 +17,7 @@ def export(out: Path, model: str, revision: str | None) -> None:
     """
     import warnings
 
+    from musicpase.audio import escape
     from musicpase.hub import UntrainedWeightsWarning, load_module
     from musicpase.onnx_export import export_onnx
 
@@ -26,4 +27,4 @@ def export(out: Path, model: str, revision: str | None) -> None:
     for warning in caught:
         click.echo(f"musicpase: warning: {warning.message}", err=True)
     export_onnx(module, out, record)
-    click.echo(f"musicpase: wrote {out} ({record.name}, sha256 {record.sha256[:12]})", err=True)
+    click.echo(escape(f"musicpase: wrote {out} ({record.name}, sha256 {record.sha256[:12]})"), err=True)
