@@ -7,17 +7,18 @@ r"""Draw the figures of arXiv 2102.03229 with encoders of one's own: pre-train w
 that each pre-training may take on this machine; the figures say how many crops that were. Everything computed is kept
 under `--work` and used again, so figures can be made one by one. Each figure becomes NAME.png and NAME.md: what it
 compares, the paper's claim, whether it held, the numbers, the budget, this command. What a figure shows follows the
-paper's section 4 as far as its claims go; its own data, budgets and axes are not reproduced.
+paper's section 4 as far as its claims go; its own data, budgets and axes are not reproduced. A stopped run goes on
+with what is missing.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
+from subprocess import CalledProcessError
 
 from reproduction.encoders import Workshop
 from reproduction.figures import FIGURES, Drawn
-from reproduction.results import Laboratory
+from reproduction.results import Laboratory, TrainedSettings
 
 from musicpase.atomic import write_atomic
 from musicpase.errors import MusicpaseError
@@ -31,9 +32,7 @@ def main() -> int:
         workshop,
         options.data,
         options.trials,
-        options.trained_trials,
-        options.max_epochs,
-        options.crop_seconds,
+        TrainedSettings(options.trained_trials, options.max_epochs, options.batch_size, options.crop_seconds),
         options.device,
     )
     options.output.mkdir(parents=True, exist_ok=True)
@@ -48,19 +47,20 @@ def main() -> int:
 
 def page(name: str, drawn: Drawn, laboratory: Laboratory) -> str:
     """What stands beside the figure."""
-    workshop = laboratory.workshop
-    budget = json.loads((workshop.folder / "budget.json").read_text())
-    lines = [f"## {name}: {(FIGURES[name].__doc__ or '').rstrip('.')}\n", f"![{name}]({name}.png)\n"]
-    lines += [f"- The paper: {claim.text}. Here it **{claim.verdict}**." for claim in drawn.claims]
-    lines += [f"\n{drawn.numbers}" if drawn.numbers else ""]
-    lines.append(
-        f"Each encoder saw {workshop.crops():,} crops ({budget['minutes']:g} minutes on this machine; re-weighted "
-        f"ones twice). Frozen: {laboratory.trials} trials. Encoder trained, too: {laboratory.trained_trials} trials "
-        f"of at most {laboratory.max_epochs} epochs of crops of {laboratory.crop_seconds:g} s. Bars: one deviation."
-    )
-    shown = [Path(word).as_posix() if not word.startswith("/") else Path(word).name for word in sys.argv[1:]]
-    lines.append(f"\n`python scripts/reproduce_paper.py {' '.join(shown)}`\n")
-    return "\n".join(lines)
+    workshop, trained = laboratory.workshop, laboratory.trained
+    shown = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
+    blocks = [
+        f"## {name}: {(FIGURES[name].__doc__ or '').rstrip('.')}",
+        f"![{name}]({name}.png)",
+        "\n".join(f"- The paper: {claim.text}. Here: **{claim.verdict}**." for claim in drawn.claims),
+        drawn.numbers.strip(),
+        f"Budget: each encoder saw {workshop.crops():,} crops ({workshop.minutes:g} minutes on this machine), the "
+        f"re-weighted one twice. Frozen: {laboratory.trials} trials. Trained with its head: {trained.trials}, "
+        f"each at most {trained.max_epochs} epochs of a crop of {trained.crop_seconds:g} s per clip, "
+        f"{trained.batch_size} clips a step. ±: deviation over trials. Intervals: over test clips.",
+        f"`python scripts/reproduce_paper.py {' '.join(shown)}`",
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def parse() -> argparse.Namespace:
@@ -74,6 +74,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=10, help="of frozen encoders")
     parser.add_argument("--trained-trials", type=int, default=2, help="where the encoder is trained, too")
     parser.add_argument("--max-epochs", type=int, default=10, help="then")
+    parser.add_argument("--batch-size", type=int, default=32, help="then")
     parser.add_argument("--crop-seconds", type=float, default=3.0, help="then")
     parser.add_argument("--device", default="auto")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/reproduction"))
@@ -85,3 +86,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except MusicpaseError as error:
         sys.exit(f"reproduce_paper.py: {error}")
+    except CalledProcessError:
+        sys.exit("reproduce_paper.py: a training failed; its message is above")

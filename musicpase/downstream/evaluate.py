@@ -178,7 +178,7 @@ def evaluate(
     for name, found in vectors.items():
         jobs[name] = _frozen_job(task, found.rows[kept], evaluation.fit)
     if training is not None and sounds is not None:
-        job = _trained_job(task, sounds.only(kept), encoder, evaluation.scenario, training)
+        job = _trained_job(task, sounds.only(kept), encoder, evaluation.scenario, training, stage)
         jobs = {name_of(encoder, evaluation): job, **jobs}
     runs = runs_of(task, evaluation)
     trials: dict[str, list[Trial]] = {}
@@ -230,11 +230,12 @@ def _frozen_job(task: Task, rows: NDArray[np.float32], fit: FitSettings) -> Call
 
 
 def _trained_job(
-    task: Task, sounds: Sounds, encoder: Encoder, scenario: Scenario, settings: EndToEnd
+    task: Task, sounds: Sounds, encoder: Encoder, scenario: Scenario, settings: EndToEnd, stage: Stage
 ) -> Callable[[Split, int], Scores]:
     def job(split: Split, seed: int) -> Scores:
         module = random_encoder(seed, encoder.config) if scenario == "supervised" else encoder.module_copy()
-        return train_end_to_end(task, sounds, module, split, settings, seed)
+        with stage(f"{scenario}, seed {seed}", settings.fit.max_epochs * len(split.train)) as tell:
+            return train_end_to_end(task, sounds, module, split, settings, seed, tell)
 
     return job
 

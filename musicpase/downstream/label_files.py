@@ -60,9 +60,11 @@ def check_labels(path: Path, inputs: Iterable[str]) -> None:
         path.with_suffix(".failed.csv"): [",".join(FAILED) + "\n"],
         _provenance_of(path): ['{\n "'] if path.suffix == ".csv" else None,
     }
-    for place, ours in begins.items():
-        if ours and place.exists() and not _begins(place, ours):
-            raise OutputError(f"{place} holds something else than labels by musicpase classify: use another name")
+    foreign = [place for place, ours in begins.items() if ours and place.exists() and not _begins(place, ours)]
+    if path.suffix == ".parquet" and path.exists() and not _is_parquet_of_labels(path):
+        foreign.insert(0, path)
+    if foreign:
+        raise OutputError(f"{foreign[0]} holds something else than labels by musicpase classify: use another name")
 
 
 def _begins(path: Path, ours: Sequence[str]) -> bool:
@@ -73,6 +75,15 @@ def _begins(path: Path, ours: Sequence[str]) -> bool:
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
     return not begin.strip() or begin.startswith(tuple(ours))
+
+
+def _is_parquet_of_labels(path: Path) -> bool:
+    """Whether its columns are ours; an empty file holds nothing that could be lost."""
+    pa, parquet = pyarrow()
+    try:
+        return not path.stat().st_size or parquet.read_schema(path).names in (columns(True), columns(False))
+    except (OSError, pa.ArrowException):
+        return False
 
 
 def columns(spans: bool) -> list[str]:

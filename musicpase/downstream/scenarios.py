@@ -7,7 +7,7 @@ test clips are embedded whole, by the same engine.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from musicpase.config import HOP_LENGTH, SAMPLE_RATE
 from musicpase.downstream.fitting import FitSettings, Stopper, fit_head, loss_of
 from musicpase.downstream.heads import Head, probabilities
-from musicpase.downstream.sounds import Sounds
+from musicpase.downstream.sounds import Sounds, chunks
 from musicpase.downstream.task import Positions, Split, Task
 from musicpase.errors import ConfigError, ModelError
 from musicpase.hub import ModelRecord
@@ -31,8 +31,6 @@ __all__ = ["SCENARIOS", "EndToEnd", "Scenario", "train_end_to_end", "try_frozen"
 
 Scenario = Literal["supervised", "frozen", "fine-tuned"]
 SCENARIOS: tuple[Scenario, ...] = ("supervised", "frozen", "fine-tuned")
-
-CHUNK_CLIPS = 32  # test clips in memory at once
 
 
 @dataclass(frozen=True)
@@ -103,6 +101,7 @@ def train_end_to_end(
     split: Split,
     settings: EndToEnd,
     seed: int,
+    tell: Callable[[int], None] = lambda clips: None,
 ) -> tuple[NDArray[np.float32], int, float]:
     """Train encoder and head on a task and test them; arguments and results as for `try_frozen`.
 
@@ -113,6 +112,7 @@ def train_end_to_end(
         split: of the task.
         settings: of the training.
         seed: of the head, the crops and their order.
+        tell: called with a number of further train clips that were learnt from; an epoch has all of them.
 
     Raises:
         ModelError: the loss is no longer finite.
@@ -133,6 +133,7 @@ def train_end_to_end(
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            tell(len(batch))
         loss_now = validation_loss(task, sounds, module, head, split.valid, targets, settings)
         if not np.isfinite(loss_now):
             raise ModelError(f"{task.name}: the validation loss is {loss_now} after epoch {stopper.epoch + 1}")
@@ -183,8 +184,8 @@ def score_whole(
     seconds = STRIP_SECONDS[settings.device.type]
     encoder = Encoder(module, record, settings.device, settings.precision, seconds)
     parts = []
-    for begin in range(0, len(test), CHUNK_CLIPS):
-        rows = encoder.embed([sounds.waveform(int(p)) for p in test[begin : begin + CHUNK_CLIPS]], SAMPLE_RATE)
+    for chunk in chunks(sounds.waveform(int(position)) for position in test):
+        rows = encoder.embed(chunk, SAMPLE_RATE)
         with torch.inference_mode():
             logits = head(torch.from_numpy(rows).to(settings.device))
             parts.append(probabilities(logits, task.kind).cpu().numpy())

@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,12 @@ from musicpase.config import HOP_LENGTH, SAMPLE_RATE
 from musicpase.labelled import Clip
 from musicpase.versions import versions
 
-__all__ = ["Sounds", "Waveform", "content_of", "decoders", "keep_sounds", "read_sounds"]
+__all__ = ["Sounds", "Waveform", "chunks", "content_of", "decoders", "keep_sounds", "read_sounds"]
 
 Waveform = NDArray[np.float32]
+Sound = TypeVar("Sound", Waveform, Waveform | str)
 
+CHUNK_CLIPS, CHUNK_SECONDS = 32, 960  # in memory at once: 61 MB, or one clip that is longer
 DECODERS = ("musicpase", "PyAV", "FFmpeg", "soxr", "soundfile", "libsndfile")  # what makes samples of a file
 
 
@@ -49,6 +52,20 @@ def read_sounds(clips: Sequence[Clip], workers: int | None = None) -> Iterator[W
                 yield f"shorter than 10 ms from {clips[event.index].start_s:g} s on"
             else:
                 yield waveform
+
+
+def chunks(sounds: Iterable[Sound]) -> Iterator[list[Sound]]:
+    """Sounds in groups to hold in memory at once: some, fewer if they are long."""
+    chunk: list[Sound] = []
+    samples = 0
+    for sound in sounds:
+        chunk.append(sound)
+        samples += 0 if isinstance(sound, str) else len(sound)
+        if len(chunk) == CHUNK_CLIPS or samples >= CHUNK_SECONDS * SAMPLE_RATE:
+            yield chunk
+            chunk, samples = [], 0
+    if chunk:
+        yield chunk
 
 
 def _source(clip: Clip) -> audio.Source:

@@ -161,10 +161,10 @@ def _resampled_means(
     total: dict[str, Floats] = {}
     count: dict[str, Floats] = {}
     for trial in trials:
-        weights = drawn[:, groups[trial.test]]
+        of_test = groups[trial.test]
         parts = [
-            measure_weighted(task, trial.test, trial.scores, weights[start : start + CHUNK])
-            for start in range(0, max(len(weights), 1), CHUNK)
+            measure_weighted(task, trial.test, trial.scores, drawn[start : start + CHUNK, of_test])
+            for start in range(0, max(len(drawn), 1), CHUNK)
         ]
         for name in parts[0]:
             values = np.concatenate([part[name] for part in parts])

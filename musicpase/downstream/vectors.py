@@ -2,12 +2,11 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
-from typing import IO
 from zipfile import BadZipFile
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from musicpase.atomic import atomic, explained
 from musicpase.baselines import mfcc_statistics, random_encoder
 from musicpase.config import SAMPLE_RATE, EncoderConfig
-from musicpase.downstream.sounds import Waveform, content_of, decoders, read_sounds
+from musicpase.downstream.sounds import Waveform, chunks, content_of, decoders, read_sounds
 from musicpase.features import FeatureConfig
 from musicpase.hub import ModelRecord
 from musicpase.inference.devices import pick_precision
@@ -27,7 +26,7 @@ from musicpase.labelled import Clip
 __all__ = ["Representation", "Vectors", "default_cache", "embed_clips", "mean_embedding", "mfcc", "untrained"]
 
 BLOCK_CLIPS = 256  # clips per file of the cache: what a stopped run has to compute again
-CHUNK_CLIPS = 32  # clips in memory at once
+DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile)  # what reading such a file may raise
 
 Rows = NDArray[np.float32]
 
@@ -110,91 +109,66 @@ def embed_clips(
     Raises:
         OutputError: the cache cannot be written.
     """
-    with explained(cache):
-        cache.mkdir(parents=True, exist_ok=True)
     content = content_of(clips)
-    made_by = [representation.identity, torch.__version__, decoders()]
-    parts: list[Rows] = []
+    store = Store(cache, [representation.identity, torch.__version__, decoders()])
+    found = store.load()
+    missing = [position for position, key in enumerate(content) if key not in found]
+    tell(len(clips) - len(missing))
     failures: dict[int, str] = {}
-    for begin in range(0, len(clips), BLOCK_CLIPS):
-        block = slice(begin, begin + BLOCK_CLIPS)
-        key = sha256(json.dumps([*made_by, content[block]]).encode()).hexdigest()
-        path = cache / f"{key[:40]}.npz"
-        part = _load(path, len(clips[block]))
-        if part is None or part.failures:  # a failure may be a passing one
-            part = _complete(clips[block], part, representation, workers, tell)
-            with atomic(path) as file:
-                _save(file, part)
-        else:
-            tell(len(part.rows))
-        parts.append(part.rows)
-        failures |= {begin + position: reason for position, reason in part.failures.items()}
-    width = max(part.shape[1] for part in parts)
-    return Vectors(np.concatenate([_widened(part, width) for part in parts]), failures)
+    for begin in range(0, len(missing), BLOCK_CLIPS):
+        block = missing[begin : begin + BLOCK_CLIPS]
+        rows, failed = _compute([clips[position] for position in block], representation, workers, tell)
+        failures |= {block[place]: reason for place, reason in failed.items()}
+        added = {content[block[place]]: row for place, row in rows.items()}
+        store.add(added)
+        found |= added
+    width = len(next(iter(found.values()))) if found else 0
+    empty = np.full(width, np.nan, np.float32)
+    kept = [empty if position in failures else found[key] for position, key in enumerate(content)]
+    return Vectors(np.array(kept, np.float32).reshape(len(clips), width), failures)
 
 
-def _widened(rows: Rows, width: int) -> Rows:
-    """Rows without any good clip do not know how wide they are."""
-    return rows if rows.shape[1] else np.full((len(rows), width), np.nan, np.float32)
+class Store:
+    """Vectors of one representation by their clips' content: a folder to which files are added and none changed."""
 
+    def __init__(self, cache: Path, made_by: list[object]) -> None:
+        self.folder = cache / sha256(json.dumps(made_by).encode()).hexdigest()[:40]
 
-def _complete(
-    clips: Sequence[Clip],
-    found: Vectors | None,
-    representation: Representation,
-    workers: int | None,
-    tell: Callable[[int], None],
-) -> Vectors:
-    """The vectors of a block; what the cache has of it is computed again only where it failed."""
-    if found is None:
-        return _compute(clips, representation, workers, tell)
-    places = sorted(found.failures)
-    tell(len(clips) - len(places))
-    again = _compute([clips[place] for place in places], representation, workers, tell)
-    rows = _widened(found.rows, again.rows.shape[1]).copy()
-    rows[places] = _widened(again.rows, rows.shape[1])
-    return Vectors(rows, {places[place]: reason for place, reason in again.failures.items()})
+    def load(self) -> dict[str, Rows]:
+        """All vectors, `(dim,)`, by the digests of clips. A damaged file is as good as none."""
+        found: dict[str, Rows] = {}
+        for path in sorted(self.folder.glob("*.npz")):
+            with suppress(*DAMAGED), path.open("rb") as file, np.load(file) as arrays:
+                found |= zip(arrays["clips"].tolist(), arrays["rows"], strict=True)
+        return found
+
+    def add(self, rows: dict[str, Rows]) -> None:
+        """Keep further vectors."""
+        if not rows:
+            return
+        with explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        name = sha256("\n".join(rows).encode(errors="surrogateescape")).hexdigest()[:40]
+        with atomic(self.folder / f"{name}.npz") as file:
+            np.savez(file, clips=np.array(list(rows)), rows=np.array(list(rows.values()), np.float32))
 
 
 def _compute(
     clips: Sequence[Clip], representation: Representation, workers: int | None, tell: Callable[[int], None]
-) -> Vectors:
+) -> tuple[dict[int, Rows], dict[int, str]]:
+    """Vectors `(dim,)`, and why there is none, by the places of the clips."""
     failures: dict[int, str] = {}
-    parts: dict[int, Rows] = {}
-
-    def good() -> Iterator[tuple[int, Waveform]]:
-        for position, sound in enumerate(read_sounds(clips, workers)):
+    rows: dict[int, Rows] = {}
+    begin = 0
+    for chunk in chunks(read_sounds(clips, workers)):
+        good: dict[int, Waveform] = {}
+        for place, sound in enumerate(chunk, begin):
             if isinstance(sound, str):
-                failures[position] = sound
-                tell(1)
+                failures[place] = sound
             else:
-                yield position, sound
-
-    sounds = good()
-    while chunk := list(islice(sounds, CHUNK_CLIPS)):
-        rows = representation.embed([waveform for _, waveform in chunk])
-        parts |= {position: row for (position, _), row in zip(chunk, rows, strict=True)}
+                good[place] = sound
+        if good:
+            rows |= zip(good, representation.embed(list(good.values())), strict=True)
+        begin += len(chunk)
         tell(len(chunk))
-    width = len(next(iter(parts.values()))) if parts else 0
-    empty = np.full(width, np.nan, np.float32)
-    return Vectors(np.array([parts.get(position, empty) for position in range(len(clips))], np.float32), failures)
-
-
-def _save(file: IO[bytes], vectors: Vectors) -> None:
-    np.savez(
-        file,
-        rows=vectors.rows,
-        failed=np.array(list(vectors.failures), np.int64),
-        reasons=np.array(list(vectors.failures.values()), dtype=str),
-    )
-
-
-def _load(path: Path, clips: int) -> Vectors | None:
-    """What `_save` wrote; None if it is not there, or damaged."""
-    try:
-        with np.load(path) as arrays:
-            failures = dict(zip(arrays["failed"].tolist(), arrays["reasons"].tolist(), strict=True))
-            found = Vectors(arrays["rows"], failures)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return None
-    return found if len(found.rows) == clips else None
+    return rows, failures

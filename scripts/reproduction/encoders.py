@@ -7,6 +7,7 @@ from pathlib import Path
 
 from variants import Sections, merged, train
 
+from musicpase.errors import ConfigError
 from musicpase.pretrain.recipe import tomllib
 
 __all__ = ["VARIANTS", "Workshop"]
@@ -49,12 +50,21 @@ class Workshop:
         return self.folder / name.replace(" ", "-")
 
     def crops(self) -> int:
-        """Crops that a training sees, from the speed of this machine; measured once."""
+        """Crops that a training sees, from the speed of this machine; measured once.
+
+        Raises:
+            ConfigError: the folder's encoders were trained with another budget.
+        """
         path = self.folder / "budget.json"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps({"minutes": self.minutes, "crops_per_minute": self._speed()}))
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text("utf-8"))
+        if found["minutes"] != self.minutes:
+            raise ConfigError(
+                f"{self.folder} has encoders of {found['minutes']:g} minutes each: "
+                f"use --budget {found['minutes']:g}, or another --work"
+            )
         return int(found["crops_per_minute"] * self.minutes)
 
     def _base(self) -> Sections:

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from musicpase.downstream.report import table
 from musicpase.downstream.scenarios import SCENARIOS
 from musicpase.pretrain.curves import draw_run
 
 from .drawings import draw_bars, draw_difference, draw_points, draw_sizes
-from .results import TASKS, Laboratory, Result
+from .results import TASKS, Cell, Difference, Laboratory, Result
 
 __all__ = ["FIGURES", "Claim", "Drawn"]
 
 SIZES = (20, 50, 100, 200)  # of train clips in fig8; then all
 NEW_WORKERS = {"PASE+ WLPMC": "with chroma", "PASE+ WLPMT": "with tempogram", "PASE+": "with both"}
+Panels = Mapping[str, Mapping[Cell, Result]]
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,28 @@ class Claim:
     """
 
     text: str
-    held: Mapping[str, float]
+    held: Mapping[str, Difference]
 
     @property
     def verdict(self) -> str:
-        """Whether it held in all comparisons, in some, or in none."""
-        count, total = sum(value > 0 for value in self.held.values()), len(self.held)
-        word = "held" if count == total else "did not hold" if not count else "held in part"
-        return f"{word}: {count} of {total} comparisons"
+        """What the comparisons say together, and how many of them say it.
+
+        One counts as clear if its interval excludes 0. Without any clear one the claim is undecided.
+        """
+        above = [d for d in self.held.values() if d.mean > 0]
+        below = [d for d in self.held.values() if d.mean < 0]
+        clear_above = sum(d.interval is not None and d.interval[0] > 0 for d in above)
+        clear_below = sum(d.interval is not None and d.interval[1] < 0 for d in below)
+        if not clear_above and not clear_below:
+            word = "undecided"
+        elif not clear_above:
+            word = "did not hold"
+        else:
+            word = "held" if not below else "held in part"
+        return (
+            f"{word}: of {len(self.held)} comparisons {len(above)} speak for it ({clear_above} clearly), "
+            f"{len(below)} against it ({clear_below} clearly)"
+        )
 
 
 @dataclass(frozen=True)
@@ -44,7 +60,7 @@ class Drawn:
     Attributes:
         figure: to save.
         claims: of the paper.
-        numbers: Markdown table.
+        numbers: Markdown tables.
     """
 
     figure: Figure
@@ -54,41 +70,27 @@ class Drawn:
 
 def fig2(laboratory: Laboratory) -> Drawn:
     """PASE and PASE+ in the three scenarios."""
-    panels = {
-        title: {(e, s): laboratory.result(task, e, s) for e in ("PASE", "PASE+") for s in SCENARIOS}
-        for task, title in TASKS.items()
-    }
-    architecture = {
-        f"{title}, {s}": r["PASE+", s].mean - r["PASE", s].mean for title, r in panels.items() for s in SCENARIOS
-    }
-    scratch = {
-        f"{title}, {e}, {s}": r[e, s].mean - r[e, "supervised"].mean
-        for title, r in panels.items()
-        for e in ("PASE", "PASE+")
-        for s in ("frozen", "fine-tuned")
-    }
+    encoders = ("PASE", "PASE+")
+    panels = results(laboratory, [(e, s) for e in encoders for s in SCENARIOS])
+    architecture = compare(laboratory, [((encoders[1], s), (encoders[0], s)) for s in SCENARIOS])
+    scratch = compare(
+        laboratory, [((e, s), (e, "supervised")) for e in encoders for s in SCENARIOS if s != "supervised"]
+    )
     claims = [
         Claim("PASE+ is ahead of PASE", architecture),
         Claim("pre-training is ahead of training from scratch", scratch),
     ]
-    return Drawn(draw_points(panels, hollow=("supervised",)), claims, table(panels))
+    return Drawn(draw_points(panels, hollow=("supervised",)), claims, tables(panels, claims))
 
 
 def fig3(laboratory: Laboratory) -> Drawn:
     """Equal weights and re-weighted ones."""
-    encoders = ("PASE+", "PASE+ re-weighted")
-    scenarios = ("frozen", "fine-tuned")
-    panels = {
-        title: {(e, s): laboratory.result(task, e, s) for e in encoders for s in scenarios}
-        for task, title in TASKS.items()
-    }
-    differences = {
-        f"{title}, {s}": r[encoders[1], s].mean - r[encoders[0], s].mean
-        for title, r in panels.items()
-        for s in scenarios
-    }
+    equal, reweighted = "PASE+", "PASE+ re-weighted"
+    trained = [s for s in SCENARIOS if s != "supervised"]
+    panels = results(laboratory, [(e, s) for e in (equal, reweighted) for s in trained])
+    differences = compare(laboratory, [((reweighted, s), (equal, s)) for s in trained])
     claims = [Claim("re-weighted losses are ahead of equal ones", differences)]
-    return Drawn(draw_points(panels, hollow=()), claims, table(panels))
+    return Drawn(draw_points(panels, hollow=()), claims, tables(panels, claims))
 
 
 def fig4(laboratory: Laboratory) -> Drawn:
@@ -100,81 +102,105 @@ def fig4(laboratory: Laboratory) -> Drawn:
 
 def fig5(laboratory: Laboratory) -> Drawn:
     """What the music-specific workers add to the four that speech has."""
-    encoders = ("PASE+ WLPM", *NEW_WORKERS)
-    panels = {
-        title: {(e, "frozen"): laboratory.result(task, e, "frozen") for e in encoders}
-        for task, title in TASKS.items()
-    }
+    few = "PASE+ WLPM"
+    panels = results(laboratory, [(e, "frozen") for e in (few, *NEW_WORKERS)])
     changes = {
-        title: {label: r[e, "frozen"].mean / r["PASE+ WLPM", "frozen"].mean - 1 for e, label in NEW_WORKERS.items()}
+        title: {label: r[e, "frozen"].mean / r[few, "frozen"].mean - 1 for e, label in NEW_WORKERS.items()}
         for title, r in panels.items()
     }
-    dance = changes["Extended Ballroom"]["with tempogram"]
-    others = {f"than on {t}": dance - c["with tempogram"] for t, c in changes.items() if t != "Extended Ballroom"}
-    best = {
-        f"{title}, than {label}": c["with both"] - c[label]
-        for title, c in changes.items()
-        for label in ("with chroma", "with tempogram")
+    dance = TASKS["extended-ballroom"]
+    on_dance = compare(laboratory, [(("PASE+ WLPMT", "frozen"), (few, "frozen"))], ["extended-ballroom"])
+    others = {
+        f"relative change on {dance} than on {title}": Difference(
+            changes[dance]["with tempogram"] - change["with tempogram"]
+        )
+        for title, change in changes.items()
+        if title != dance
     }
+    best = compare(laboratory, [(("PASE+", "frozen"), (e, "frozen")) for e in (few, "PASE+ WLPMC", "PASE+ WLPMT")])
     claims = [
-        Claim("the tempogram helps dance most", {"at all": dance, **others}),
-        Claim(
-            "all workers together are best",
-            {**{f"{t}, than none": c["with both"] for t, c in changes.items()}, **best},
-        ),
+        Claim("the tempogram helps dance most", {**on_dance, **others}),
+        Claim("all workers together are best", best),
     ]
-    return Drawn(draw_bars(changes), claims, table(panels))
+    return Drawn(draw_bars(changes), claims, tables(panels, claims))
 
 
 def fig6(laboratory: Laboratory) -> Drawn:
     """Where the tempogram changes the confusions of dances."""
-    return confusion(laboratory, "extended-ballroom", "PASE+ WLPM", "PASE+ WLPMT")
+    claim = "with the tempogram more dances are recognised"
+    return confusion(laboratory, "extended-ballroom", "PASE+ WLPMT", "PASE+ WLPM", claim)
 
 
 def fig7(laboratory: Laboratory) -> Drawn:
     """Where all six workers change the confusions of genres, against the four that speech has."""
-    return confusion(laboratory, "fma-small", "PASE+ WLPM", "PASE+")
+    claim = "with all six workers more genres are recognised"
+    return confusion(laboratory, "fma-small", "PASE+", "PASE+ WLPM", claim)
 
 
-def confusion(laboratory: Laboratory, task: str, first: str, second: str) -> Drawn:
+def confusion(laboratory: Laboratory, task: str, more: str, fewer: str, claim: str) -> Drawn:
     """Of the frozen encoders."""
-    before, after = (laboratory.result(task, encoder, "frozen") for encoder in (first, second))
-    figure = draw_difference(
-        laboratory.classes(task), before, after, f"{TASKS[task]}: {second} minus {first} [points]"
-    )
-    recalls = {
-        name: after.confusion[n][n] - before.confusion[n][n] for n, name in enumerate(laboratory.classes(task))
-    }
-    return Drawn(figure, [Claim("more clips of each class are recognised", recalls)], "")
+    after, before = (laboratory.result(task, (encoder, "frozen")) for encoder in (more, fewer))
+    classes = laboratory.classes(task)
+    figure = draw_difference(classes, before, after, f"{TASKS[task]}: {more} minus {fewer} [points]")
+    claims = [Claim(claim, compare(laboratory, [((more, "frozen"), (fewer, "frozen"))], [task]))]
+    recalls = [
+        [name, *(f"{result.confusion[n][n]:.3f}" for result in (before, after))] for n, name in enumerate(classes)
+    ]
+    numbers = f"{comparisons(claims)}\n\n{table(['recall of', fewer, more], recalls)}\n"
+    return Drawn(figure, claims, numbers)
 
 
 def fig8(laboratory: Laboratory) -> Drawn:
     """Fewer labels: from scratch, frozen, fine-tuned."""
     task = "fma-small"
-    lines = {s: laboratory.results(task, "PASE+", s, SIZES) for s in SCENARIOS}
-    few, many = lines["frozen"][0], lines["frozen"][-1]
+    lines = {s: laboratory.results(task, ("PASE+", s), SIZES) for s in SCENARIOS}
+    frozen, tuned = lines["frozen"], lines["fine-tuned"]
+    few, many = f"{frozen[0].train_size:.0f}", f"{frozen[-1].train_size:.0f}"
+    with_all = compare(laboratory, [(("PASE+", "fine-tuned"), ("PASE+", "frozen"))], [task])
     ahead = {
-        f"frozen is ahead with {few.train_size:.0f} clips": few.mean - lines["fine-tuned"][0].mean,
-        f"fine-tuned is ahead with {many.train_size:.0f} clips": lines["fine-tuned"][-1].mean - many.mean,
+        f"frozen above fine-tuned with {few} clips": Difference(frozen[0].mean - tuned[0].mean),
+        **{f"{name} with {many} clips": difference for name, difference in with_all.items()},
     }
-    rows = "\n".join(
-        f"| {s} | " + " | ".join(f"{r.mean:.3f} ± {r.std:.3f}" for r in results) + " |"
-        for s, results in lines.items()
-    )
-    sizes = [f"{r.train_size:.0f}" for r in lines["frozen"]]
-    numbers = f"| train clips | {' | '.join(sizes)} |\n|---|{'---:|' * len(sizes)}\n{rows}\n"
     claims = [Claim("fine-tuning overtakes the frozen encoder as labels grow more", ahead)]
+    sizes = [f"{result.train_size:.0f}" for result in frozen]
+    rows = [[s, *(f"{r.mean:.3f} ± {r.std:.3f}" for r in results)] for s, results in lines.items()]
+    numbers = f"{table(['train clips', *sizes], rows)}\n\n{comparisons(claims)}\n"
     return Drawn(draw_sizes({TASKS[task]: lines}), claims, numbers)
 
 
-def table(panels: Mapping[str, Mapping[tuple[str, str], Result]]) -> str:
-    """Means and deviations: a line per encoder and scenario, a column per task."""
-    keys = list(next(iter(panels.values())))
-    lines = [f"| encoder | scenario | {' | '.join(panels)} |", f"|---|---|{'---:|' * len(panels)}"]
-    for key in keys:
-        cells = [f"{results[key].mean:.3f} ± {results[key].std:.3f}" for results in panels.values()]
-        lines.append(f"| {key[0]} | {key[1]} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+def results(laboratory: Laboratory, cells: Sequence[Cell]) -> Panels:
+    """Of each cell, by the task's title."""
+    return {title: {cell: laboratory.result(task, cell) for cell in cells} for task, title in TASKS.items()}
+
+
+def compare(
+    laboratory: Laboratory, pairs: Sequence[tuple[Cell, Cell]], tasks: Sequence[str] = tuple(TASKS)
+) -> dict[str, Difference]:
+    """What the first of each pair is above the second, on each task, by a name that says it."""
+    return {
+        f"{TASKS[task]}: {' '.join(cell)} above {' '.join(other)}": laboratory.difference(task, cell, other)
+        for task in tasks
+        for cell, other in pairs
+    }
+
+
+def tables(panels: Panels, claims: Sequence[Claim]) -> str:
+    """Means and deviations, a line per encoder and scenario, a column per task; then the comparisons."""
+    rows = [
+        [*cell, *(f"{of_task[cell].mean:.3f} ± {of_task[cell].std:.3f}" for of_task in panels.values())]
+        for cell in next(iter(panels.values()))
+    ]
+    return f"{table(['encoder', 'scenario', *panels], rows)}\n\n{comparisons(claims)}\n"
+
+
+def comparisons(claims: Sequence[Claim]) -> str:
+    """Each difference, with its interval where it has one."""
+    rows = [
+        [name, f"{d.mean:+.3f}" + ("" if d.interval is None else f" [{d.interval[0]:+.3f}, {d.interval[1]:+.3f}]")]
+        for claim in claims
+        for name, d in claim.held.items()
+    ]
+    return table(["comparison", "difference [95 % interval]"], rows)
 
 
 FIGURES: Mapping[str, Callable[[Laboratory], Drawn]] = {

@@ -2,20 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from musicpase.downstream.evaluate import Evaluation, evaluate
 from musicpase.downstream.fitting import FitSettings
 from musicpase.downstream.scenarios import Scenario
+from musicpase.downstream.statistics import summarise
+from musicpase.downstream.task import Task
 from musicpase.downstream.tasks import open_task
+from musicpase.downstream.trial import Trial, load_trial
+from musicpase.errors import ConfigError
 from musicpase.inference.encoder import load_encoder
 
 from .encoders import Workshop
 
-__all__ = ["TASKS", "Laboratory", "Result"]
+__all__ = ["TASKS", "Cell", "Difference", "Laboratory", "Result", "TrainedSettings"]
 
 TASKS = {"openmic-2018": "OpenMIC-2018", "extended-ballroom": "Extended Ballroom", "fma-small": "FMA small"}
+
+Cell = tuple[str, Scenario]
+"""An encoder in a scenario."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,36 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """What one result is above another.
+
+    Attributes:
+        mean: of the metric.
+        interval: 95 % of the resamples of the test clips, on which both sides are measured; None if there is none.
+    """
+
+    mean: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class TrainedSettings:
+    """How much is computed where the encoder is trained with its head, which costs hours on a CPU.
+
+    Attributes:
+        trials: seeds; draws of train clips, too.
+        max_epochs: at most.
+        batch_size: clips per step.
+        crop_seconds: of a clip, per epoch.
+    """
+
+    trials: int
+    max_epochs: int
+    batch_size: int
+    crop_seconds: float
+
+
+@dataclass(frozen=True)
 class Laboratory:
     """Where encoders are evaluated.
 
@@ -43,44 +81,23 @@ class Laboratory:
         workshop: that makes the encoders.
         data: folder of the benchmarks.
         trials: of frozen encoders.
-        trained_trials: where the encoder is trained, too.
-        max_epochs: then.
-        crop_seconds: then.
+        trained: where the encoder is trained, too.
         device: to compute on.
     """
 
     workshop: Workshop
     data: Path
     trials: int
-    trained_trials: int
-    max_epochs: int
-    crop_seconds: float
+    trained: TrainedSettings
     device: str = "auto"
 
-    def report(
-        self, task: str, encoder: str, scenario: Scenario, sizes: Sequence[int] = (), samplings: int = 1
-    ) -> dict[str, Any]:
-        """The report of an encoder in a scenario."""
-        frozen = scenario == "frozen"
-        folder = "-".join([task, encoder.replace(" ", "-"), scenario, *(["sizes"] if sizes else [])])
-        return evaluate(
-            open_task(task, self.data),
-            load_encoder(str(self.workshop.model(encoder)), device=self.device),
-            Evaluation(
-                scenario=scenario,
-                trials=self.trials if frozen else self.trained_trials,
-                sizes=tuple(sizes),
-                samplings=samplings,
-                fit=FitSettings() if frozen else FitSettings(max_epochs=self.max_epochs),
-                crop_seconds=self.crop_seconds,
-            ),
-            self.workshop.folder / "reports" / folder,
-            self.workshop.folder / "cache",
-        )
+    def report(self, task: str, cell: Cell, sizes: Sequence[int] = ()) -> dict[str, Any]:
+        """The report of an encoder in a scenario: with all train clips, and with these numbers of them."""
+        return evaluated(self, task, cell, tuple(sizes))
 
-    def results(self, task: str, encoder: str, scenario: Scenario, sizes: Sequence[int] = ()) -> list[Result]:
+    def results(self, task: str, cell: Cell, sizes: Sequence[int] = ()) -> list[Result]:
         """From few train clips to all of them."""
-        report = self.report(task, encoder, scenario, sizes)
+        report = self.report(task, cell, sizes)
         levels = next(iter(report["representations"].values()))
         return [
             Result(
@@ -92,10 +109,61 @@ class Laboratory:
             for level in levels
         ]
 
-    def result(self, task: str, encoder: str, scenario: Scenario) -> Result:
+    def result(self, task: str, cell: Cell) -> Result:
         """With all train clips."""
-        return self.results(task, encoder, scenario)[-1]
+        return self.results(task, cell)[-1]
+
+    def difference(self, task: str, cell: Cell, other: Cell) -> Difference:
+        """What the first is above the second, with all train clips, on the same resamples of the test clips."""
+        names = [" ".join(of) for of in (cell, other)]
+        trials = {name: self._trials(task, of) for name, of in zip(names, (cell, other), strict=True)}
+        summary = summarise(opened(task, self.data), trials, baselines=names[1:])
+        found = summary["representations"][names[0]][-1]["differences"][names[1]]
+        return Difference(found["mean"], tuple(found["interval"]) if found["interval"] else None)
 
     def classes(self, task: str) -> tuple[str, ...]:
         """Names of a task's classes."""
-        return open_task(task, self.data).classes
+        return opened(task, self.data).classes
+
+    def settings(self, scenario: Scenario, sizes: Sequence[int]) -> Evaluation:
+        """How much is computed."""
+        if scenario == "frozen":
+            return Evaluation(scenario, trials=self.trials, sizes=tuple(sizes), samplings=self.trials)
+        fit = FitSettings(max_epochs=self.trained.max_epochs, batch_size=self.trained.batch_size)
+        count, seconds = self.trained.trials, self.trained.crop_seconds
+        return Evaluation(scenario, count, sizes=tuple(sizes), samplings=count, fit=fit, crop_seconds=seconds)
+
+    def folder(self, task: str, cell: Cell, sizes: Sequence[int] = ()) -> Path:
+        """Of a report."""
+        encoder, scenario = cell
+        return (
+            self.workshop.folder / "reports" / "-".join([task, encoder.replace(" ", "-"), scenario, *map(str, sizes)])
+        )
+
+    def _trials(self, task: str, cell: Cell) -> list[Trial]:
+        """The evaluated encoder's own, with all train clips. The baselines' have higher numbers."""
+        report = self.report(task, cell)
+        if report["clips"] != len(opened(task, self.data).clips):
+            raise ConfigError(
+                f"{task}: take {report['skipped'][-1][0]} out, which cannot be decoded: it shifts the other clips"
+            )
+        return [load_trial(path) for path in sorted((self.folder(task, cell) / "trials").glob("0-f1-*.npz"))]
+
+
+@cache
+def evaluated(laboratory: Laboratory, task: str, cell: Cell, sizes: tuple[int, ...]) -> dict[str, Any]:
+    """Computed at most once; `evaluate` takes what is on disk."""
+    encoder, scenario = cell
+    return evaluate(
+        opened(task, laboratory.data),
+        load_encoder(str(laboratory.workshop.model(encoder)), device=laboratory.device),
+        laboratory.settings(scenario, sizes),
+        laboratory.folder(task, cell, sizes),
+        laboratory.workshop.folder / "cache",
+    )
+
+
+@cache
+def opened(task: str, data: Path) -> Task:
+    """A task, read once."""
+    return open_task(task, data)

@@ -9,7 +9,7 @@ import pytest
 from musicpase.downstream.label_files import check_labels, read_labels, write_labels
 from musicpase.downstream.labels import Labeller
 from musicpase.errors import OutputError
-from musicpase.inference.outputs import Row, Table
+from musicpase.inference.outputs import Row, Table, write_table
 from tests.heads import CLASSES, make_head
 
 ROW = np.array([0.2, 0.5000004, 0.9, 0.5000006], np.float32)  # as written: 0.2, 0.5, 0.9, 0.500001
@@ -76,6 +76,7 @@ def test_files_that_are_not_ours_are_not_replaced(tmp_path: Path) -> None:
         ("labels.json", "labels.json", '{"results": []}'),
         ("labels.json", "labels.json", "[1, 2]"),
         ("labels.json", "labels.failed.csv", "path,reason\na.wav,broken\n"),
+        ("labels.parquet", "labels.parquet", "no parquet at all"),
         ("labels.parquet", "labels.failed.csv", "my notes"),
         ("labels.csv", "labels.failed.csv", "input,path,reason,more\n"),
         ("labels.csv", "labels.provenance.json", '["mine"]'),
@@ -89,6 +90,13 @@ def test_nor_are_those_beside_them(tmp_path: Path, output: str, name: str, conte
     (tmp_path / name).write_text(content)
     with pytest.raises(OutputError, match=f"{name} holds something else"):
         check_labels(tmp_path / output, [])
+
+
+def test_nor_are_embeddings(tmp_path: Path) -> None:
+    path = tmp_path / "emb.parquet"
+    write_table(path, Table([Row(0, "a.wav", 1.0, 100)], lambda: iter([ROW[None]]), [], {"failed": 0}, 4))
+    with pytest.raises(OutputError, match="holds something else"):
+        check_labels(path, [])
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".parquet"])

@@ -93,12 +93,37 @@ def test_vectors_are_computed_once(clips: list[Clip], tmp_path: Path) -> None:
     assert again.failures == first.failures
     embed_clips(clips, Representation("level", "another", counted), cache, workers=0)
     assert sum(calls) == 8
-    (damaged,) = [path for path in cache.iterdir() if embed_clips(clips, made, cache, workers=0) and path][:1]
-    damaged.write_bytes(damaged.read_bytes()[:100])
-    for path in cache.iterdir():
-        path.write_bytes(b"PK")
+    for path in cache.rglob("*.npz"):
+        path.write_bytes(path.read_bytes()[:100])
     embed_clips(clips, made, cache, workers=0)
     assert sum(calls) == 12
+
+
+def test_another_clip_alone_is_computed(clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "BLOCK_CLIPS", 2)
+    calls: list[int] = []
+
+    def counted(waveforms: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        calls.append(len(waveforms))
+        return levels(waveforms)
+
+    made = Representation("level", "level", counted)
+    good = [
+        clip for clip, sound in zip(clips, read_sounds(clips, workers=0), strict=True) if not isinstance(sound, str)
+    ]
+    embed_clips(good[1:], made, tmp_path, workers=0)
+    assert sum(calls) == 3 and max(calls) <= 2
+    rows = embed_clips(good, made, tmp_path, workers=0).rows  # the new one comes first
+    assert sum(calls) == 4
+    np.testing.assert_array_equal(rows, levels([s for s in read_sounds(good, workers=0) if not isinstance(s, str)]))
+
+
+def test_few_long_sounds_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "CHUNK_SECONDS", 3)
+    short, long = np.zeros(RATE, np.float32), np.zeros(5 * RATE, np.float32)
+    sounds: list[kept.Waveform | str] = [short, short, "no sound", short, long, short, *["no sound"] * 40]
+    groups = list(kept.chunks(sounds))
+    assert [len(group) for group in groups] == [4, 1, 32, 9]
 
 
 def unlucky(monkeypatch: pytest.MonkeyPatch, *stems: str) -> None:
@@ -149,14 +174,14 @@ def test_another_version_computes_again(
     made = Representation("level", "level", levels)
     embed_clips(clips[:1], made, tmp_path, workers=0)
     keep_sounds(clips[:1], tmp_path, workers=0)
-    count = len(list(tmp_path.glob("*.npz")))
+    count = len(list(tmp_path.rglob("*.npz")))
     if name == "torch":
         monkeypatch.setattr(torch, "__version__", "1.0")
     else:
         monkeypatch.setattr(kept, "versions", lambda: {**versions(), "FFmpeg": "1.0"})
     embed_clips(clips[:1], made, tmp_path, workers=0)
     keep_sounds(clips[:1], tmp_path, workers=0)
-    assert len(list(tmp_path.glob("*.npz"))) == count + (1 if name == "torch" else 2)
+    assert len(list(tmp_path.rglob("*.npz"))) == count + (1 if name == "torch" else 2)
 
 
 def test_content_is_of_bytes_and_place(clips: list[Clip]) -> None:
