@@ -210,8 +210,8 @@ def write_formats(folder: Path, target: Path, hours: float) -> dict[str, list[st
     return made
 
 
-def files(folder: Path, hours: float, rounds: int, precision: str) -> None:
-    encoder = load_encoder(device="cpu", precision=precision)
+def files(folder: Path, hours: float, rounds: int, precision: str, device: str = "cpu") -> None:
+    encoder = load_encoder(device=device, precision=precision)
     workers = os.cpu_count() or 1
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -225,12 +225,7 @@ def files(folder: Path, hours: float, rounds: int, precision: str) -> None:
                     assert not isinstance(event, audio.Failure), event
 
             def encode_all(waveforms: list[np.ndarray] = waveforms) -> None:
-                batcher = encoder.new_batcher()
-                for samples in waveforms:
-                    track = Track(MeanPool(encoder.head))
-                    batcher.push(track, samples)
-                    batcher.close(track)
-                batcher.flush()
+                encoder.embed(waveforms, SAMPLE_RATE)
 
             def embed_all(sources: list[audio.Source] = sources) -> None:
                 for result in embed_sources(encoder.new_batcher(), sources, workers=workers):
@@ -249,12 +244,13 @@ def files(folder: Path, hours: float, rounds: int, precision: str) -> None:
         ["format", "decoding alone, x real time", "encoding alone", "end to end", "of the slower stage"], rows
     ) + (
         f"\n{len(paths)} pieces, {length / 3600:.2f} h, at 44.1 kHz in stereo (16 kHz mono music resampled, "
-        f"the right channel 0.9 of the left), {precision}, {workers} decoding processes, "
+        f"the right channel 0.9 of the left), {encoder.precision}, {workers} decoding processes, "
         f"{rounds} rounds in turn. Decoding includes the mix and resampling to 16 kHz mono and the start of the "
         "processes.\n"
     )
     print(body)
-    write_section("files", "Folder to matrix", body)
+    kind = encoder.device.type
+    write_section("files" if kind == "cpu" else f"files-{kind}", f"Folder to matrix ({kind})", body)
 
 
 def tree_memory(pid: int) -> int:

@@ -3,10 +3,10 @@
     python scripts/simulate_scale.py measure                 stages alone, then whole runs beside their predictions
     python scripts/simulate_scale.py predict                 hours and node-hours of 10^4, 10^6 and 10^8 tracks
 
-`measure` makes noise files of several lengths, measures what one decoding core and the encoder do with them, and then
-runs `musicpase embed` on mixes that were not measured: bound by encoding, by decoding (a tiny encoder), and by the
-number of files. It rewrites its section of docs/scale.md. `predict` takes rates for other hardware as options, and
-writes the table; its defaults are said in the table's caption.
+`measure` makes noise files of several lengths, measures what one decoding core and one encoding thread alone do
+with them, and then runs `musicpase embed` on mixes that were not measured: bound by encoding, by decoding (a tiny
+encoder), and by the number of files. It rewrites its section of docs/scale.md. `predict` takes rates for other
+hardware as options, and writes the table; its defaults are said in the table's caption.
 """
 
 import argparse
@@ -20,11 +20,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 from benchmark_page import PAGE, table, write_section
 from scale_model import Node, Rates, Track, bound, simulate
 
 from musicpase import audio
-from musicpase.config import EncoderConfig
+from musicpase.config import SAMPLE_RATE, EncoderConfig
+from musicpase.inference.encoder import load_encoder
 from musicpase.nn import PASEPlus
 
 SCALE = PAGE.with_name("scale.md")
@@ -48,8 +50,9 @@ def main() -> None:
 
 
 def measure(rounds: int) -> None:
-    """Measure stages and whole runs with one thread for each, and write the section."""
+    """Measure stages alone and then whole runs, one thread and one process for each stage, and write the section."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tiny = folder / "tiny"
@@ -57,23 +60,27 @@ def measure(rounds: int) -> None:
         PASEPlus(narrow).save_pretrained(tiny)
         sets = [make_files(folder / f"calibration{n}", lengths) for n, lengths in enumerate(CALIBRATION)]
         decode, decode_overhead = solve(CALIBRATION, [decode_seconds(paths, rounds) for paths in sets])
-        lines = []
+        stages, runs = [], []
         for label, model in (("paseplus-music", "paseplus-music"), ("tiny", str(tiny))):
+            encode, encode_overhead = solve(
+                CALIBRATION, [encode_seconds(model, lengths, rounds) for lengths in CALIBRATION]
+            )
             start = statistics.median(embed_seconds(sets[1][:1], model) for _ in range(rounds))
-            whole = [statistics.median(embed_seconds(paths, model) for _ in range(rounds)) - start for paths in sets]
-            encode, encode_overhead = solve(CALIBRATION, whole)
             rates = Rates(decode, decode_overhead, encode, encode_overhead, start)
+            stages.append([f"encoding, {label}", f"{encode:.0f}", f"{1000 * encode_overhead:.1f}", f"{start:.1f}"])
             for mix, lengths in MIXES.items():
                 paths = make_files(folder / mix, lengths)
                 tracks = [Track(seconds, path.stat().st_size) for seconds, path in zip(lengths, paths, strict=True)]
                 predicted = simulate(tracks, Node(1, 1), rates).seconds
                 found = statistics.median(embed_seconds(paths, model) for _ in range(rounds))
                 deviation = f"{100 * (predicted / found - 1):+.0f} %"
-                lines.append([label, mix, f"{sum(lengths):.0f}", f"{found:.1f}", f"{predicted:.1f}", deviation])
-    body = table(["encoder", "files", "audio [s]", "measured [s]", "predicted [s]", "deviation"], lines)
+                runs.append([label, mix, f"{sum(lengths):.0f}", f"{found:.1f}", f"{predicted:.1f}", deviation])
+    stages.insert(0, ["decoding FLAC", f"{decode:.0f}", f"{1000 * decode_overhead:.1f}", ""])
     text = (
-        f"{body}\nOne decoding process and one encoding thread. Decoding {decode:.0f} x real time and "
-        f"{1000 * decode_overhead:.1f} ms a file. Medians of {rounds} rounds."
+        f"{table(['stage alone, one thread', 'x real time', 'and per file [ms]', 'start of a run [s]'], stages)}\n"
+        f"{table(['encoder', 'files', 'audio [s]', 'measured [s]', 'predicted [s]', 'deviation'], runs)}\n"
+        "A run has one decoding process and one encoding thread. It is predicted from the stages alone, which were "
+        f"measured on other files. Medians of {rounds} rounds."
     )
     write_section("simulation", "Predicted and measured", text, SCALE)
 
@@ -115,10 +122,29 @@ def embed_seconds(paths: list[Path], model: str) -> float:
         return time.perf_counter() - begin
 
 
+def encode_seconds(model: str, lengths: list[float], rounds: int) -> float:
+    """The encoder alone, on sound that is in memory."""
+    encoder = load_encoder(model)
+    noise = np.random.default_rng(1).normal(0, 0.1, round(max(lengths) * SAMPLE_RATE)).astype(np.float32)
+    waveforms = [noise[: round(seconds * SAMPLE_RATE)] for seconds in lengths]
+    encoder.embed(waveforms[:1], SAMPLE_RATE)
+
+    def once() -> float:
+        begin = time.perf_counter()
+        encoder.embed(waveforms, SAMPLE_RATE)
+        return time.perf_counter() - begin
+
+    return statistics.median(once() for _ in range(rounds))
+
+
 def solve(sets: tuple[list[float], list[float]], seconds: list[float]) -> tuple[float, float]:
     """Factor of real time and seconds per file, from the times of two sets: t = audio / rate + files * overhead."""
     matrix = np.array([[sum(lengths), len(lengths)] for lengths in sets])
     per_second, per_file = np.linalg.solve(matrix, np.array(seconds))
+    if per_second <= 0:
+        raise SystemExit(
+            f"simulate_scale.py: {seconds} s for {matrix.tolist()}: too noisy; measure on an idle machine"
+        )
     return 1 / per_second, max(0.0, per_file)
 
 

@@ -144,12 +144,13 @@ class Engine(nn.Module):
 
     def _lay_out(self, pieces: Sequence[Piece], starts: Sequence[int], room: int) -> Tensor:
         """The strip's samples, `(samples, 1)`: every piece so that its first frame begins at its start."""
-        strip = torch.zeros((room + 2 * MARGIN) * HOP_LENGTH)
+        # Pinned memory is copied to a GPU while the host goes on; it is not reused before the copy is done.
+        strip = torch.zeros((room + 2 * MARGIN) * HOP_LENGTH, pin_memory=self.device.type == "cuda")
         for piece, start in zip(pieces, starts, strict=True):
             context = min(piece.first_frame, MARGIN)
             where = (start - context) * HOP_LENGTH
             strip[where : where + len(piece.samples)] = piece.samples
-        return strip.to(self.device, self.dtype)[:, None]
+        return strip.to(self.device, non_blocking=True).to(self.dtype)[:, None]
 
     def _recur(self, x: Tensor, pieces: Sequence[Piece], starts: Sequence[int]) -> tuple[Tensor, Tensor]:
         """QRNN over all pieces at once: `(frames + 1, channels)` to output and cell, `(frames, qrnn_dim)` each."""
