@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from musicpase.cli import options
-from musicpase.cli.embed import Run
-from musicpase.errors import AudioError, ConfigError, ModelError
+from musicpase.cli.labelling import Labelling
+from musicpase.cli.run import Run
+from musicpase.errors import AudioError, ConfigError
 
 if TYPE_CHECKING:
     from musicpase.audio import Found
@@ -28,9 +29,8 @@ EMBEDDINGS = (".npy", ".npz", ".parquet")  # inputs that `musicpase embed` has w
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
     metavar="OUT",
-    help="labels.csv, labels.json or labels.parquet (labels.failed.csv beside it).",
+    help="labels.csv, labels.json or labels.parquet (labels.failed.csv beside it); with --engine ray a folder.",
 )
 @click.option("--list", "list_", is_flag=True, help="Show the bundled heads and end.")
 @click.option(
@@ -55,10 +55,11 @@ EMBEDDINGS = (".npy", ".npz", ".parquet")  # inputs that `musicpase embed` has w
 @options.resume
 @options.strict
 @options.quiet
+@options.cluster
 def classify(
     inputs: tuple[str, ...],
     head_name: str | None,
-    output: Path | None,
+    output: str | None,
     list_: bool,
     top: int | None,
     threshold: float | None,
@@ -74,6 +75,7 @@ def classify(
     musicpase classify songs/ --head dance -o labels.csv
     musicpase classify songs/ --head instruments -o labels.json --segment 10
     musicpase classify emb.npy --head genre -o labels.parquet --top 3
+    musicpase classify s3://b/songs/ --head dance -o s3://b/labels/ --engine ray
     """  # noqa: D301 (click reads the backspace character)
     if list_:
         show_heads()
@@ -84,9 +86,14 @@ def classify(
     from musicpase.downstream.labels import Labeller
 
     labeller = Labeller.new(load_head(head_name), top, threshold)
+    if values["engine"] == "ray":
+        from musicpase.cli.cluster_labels import ClusterClassification
+
+        return ClusterClassification(output, values, labeller).execute(inputs, files_from)
+    options.refuse_cluster(output, values)
     if any(is_embeddings(name) for name in inputs):
-        return classify_embeddings(inputs, files_from, output, labeller, values)
-    return Classification(output, values, labeller).execute(inputs, files_from)
+        return classify_embeddings(inputs, files_from, Path(output), labeller, values)
+    return Classification(Path(output), values, labeller).execute(inputs, files_from)
 
 
 def show_heads() -> None:
@@ -103,16 +110,8 @@ def show_heads() -> None:
             click.echo(f"    {config.metric} {score:.3f}, {config.score.get('protocol', 'of an unknown protocol')}")
 
 
-class Classification(Run):
-    """One run of the command over audio."""
-
-    done = "classified"
-
-    def __init__(self, output: Path, values: dict[str, Any], labeller: "Labeller") -> None:
-        model = values["model"] or labeller.classifier.config.encoder
-        super().__init__(output, {**values, "model": model, "frames": False, "shard": None, "hash_files": False})
-        self.labeller = labeller
-        self.model_named = values["model"] is not None
+class Classification(Labelling, Run):
+    """On this machine."""
 
     def check_output(self, pooling: "Pooling", paths: list[str]) -> None:
         """Refuse what cannot be written before any work is done."""
@@ -120,23 +119,9 @@ class Classification(Run):
 
         check_labels(self.output, paths)
 
-    def load(self) -> "Encoder":
-        """The encoder that the head belongs to."""
-        config = self.labeller.classifier.config
-        try:
-            encoder = super().load()
-        except ModelError as error:
-            if self.model_named:
-                raise
-            raise ModelError(f"{error}; head {config.name} belongs to it: say with --model where it is") from None
-        self.labeller.classifier.check(encoder.record)
-        return encoder
-
     def job(self, found: "Found", encoder: "Encoder", pooling: "Pooling") -> "Job":
-        """As for embedding, with what makes the labels."""
-        job = super().job(found, encoder, pooling)
-        settings = {**job.settings, **self.labeller.settings}
-        return replace(job, settings=settings, width=len(self.labeller.classifier.config.classes))
+        """As for embedding, with probabilities in the place of embeddings."""
+        return replace(super().job(found, encoder, pooling), width=len(self.labeller.classifier.config.classes))
 
     def open_sink(self, job: "Job", pooling: "Pooling") -> "LabelSink":
         """Where the labels go."""

@@ -1,4 +1,4 @@
-"""`musicpase embed --engine ray`: the command's options, messages and exit codes, with the work done on a cluster."""
+"""A run on a Ray cluster: the same options, messages and exit codes, with the work done elsewhere."""
 
 import os
 from collections import deque
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from musicpase.cli.embed import Run
 from musicpase.cli.messages import say, warnings_said
+from musicpase.cli.run import Run
 from musicpase.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from musicpase.distributed.actor import Model
     from musicpase.distributed.client import Driver
-    from musicpase.distributed.shards import ShardSink
+    from musicpase.distributed.shards import Content, ShardSink
     from musicpase.distributed.store import Store
     from musicpase.inference.pipeline import Progress
     from musicpase.inference.pooling import Pooling
@@ -105,7 +105,13 @@ class ClusterRun(Run):
         """Where the rows go."""
         from musicpase.distributed.shards import ShardSink
 
-        return ShardSink(job, self.folder, resume=self.options["resume"])
+        return ShardSink(job, self.folder, self.content(job), resume=self.options["resume"])
+
+    def content(self, job: "Job") -> "Content":
+        """What the rows hold."""
+        from musicpase.distributed.shards import embeddings
+
+        return embeddings(job.width)
 
     def embed_pending(  # type: ignore[override] # those that `load` and `open_sink` gave
         self, encoder: "Model", sink: "ShardSink", job: "Job", pooling: "Pooling"

@@ -209,6 +209,8 @@ def answer(ray: Any, reference: Any) -> dict[str, Any]:
     try:
         report: dict[str, Any] = ray.get(reference, timeout=0.1)
         return report
+    except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+        return {"gone": True}
     except ray.exceptions.GetTimeoutError:
         return {"problem": f"it has not answered for {SURVEY_S:g} s: it is busy or cut off"}
     except ray.exceptions.RayError as error:
@@ -216,8 +218,14 @@ def answer(ray: Any, reference: Any) -> dict[str, Any]:
 
 
 def judge(reports: Mapping[Node, Mapping[str, Any]]) -> str:
-    """The precision that all nodes compute in, or a ConfigError that names the first that cannot join."""
+    """The precision that all nodes compute in, or a ConfigError that names the first that cannot join.
+
+    A node that died while it was asked is none any more.
+    """
     versions = own_versions()
+    reports = {node: report for node, report in reports.items() if "gone" not in report}
+    if not reports:
+        raise ConfigError("every node has left the cluster while it was asked: is it being shut down?")
     for node, report in reports.items():
         name = f"node {node.address}"
         if "missing" in report:

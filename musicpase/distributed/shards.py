@@ -4,12 +4,14 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import compute
 
 from musicpase.audio import Source
@@ -19,7 +21,7 @@ from musicpase.inference.outputs import FAILED, csv_lines, to_utf8
 from musicpase.inference.sinks import Job
 from musicpase.inference.workspace import stat_of
 
-__all__ = ["FAILED_NAME", "PROVENANCE_NAME", "ShardSink", "is_shard"]
+__all__ = ["FAILED_NAME", "PROVENANCE_NAME", "Content", "ShardSink", "embeddings", "is_shard"]
 
 SHARD_ROWS = 16_384  # 32 MB of 512 numbers
 SHARD_S = 300.0  # how long a row waits to be written: what it costs when this process is killed
@@ -55,6 +57,7 @@ class ShardSink:
     Args:
         job: what the run is about.
         store: where the shards go.
+        content: what becomes of the vectors.
         resume: keep the rows of files that have not changed; otherwise the shards there are removed.
 
     Attributes:
@@ -62,9 +65,9 @@ class ShardSink:
         changed: paths of files that changed after they were read; known when the run is finished.
     """
 
-    def __init__(self, job: Job, store: Store, *, resume: bool) -> None:
-        self.job, self.store, self.resume = job, store, resume
-        self.schema = schema_of(job)
+    def __init__(self, job: Job, store: Store, content: "Content", *, resume: bool) -> None:
+        self.job, self.store, self.content, self.resume = job, store, content, resume
+        self.schema = schema_of(job, content)
         self.resumed = False
         self.changed: list[str] = []
         self.paths = [to_utf8(source.path) for source in job.sources]
@@ -163,20 +166,19 @@ class ShardSink:
         return news
 
     def _rows(self, block: pa.Table) -> pa.Table:
-        """From a row for each input to one for each vector, with the columns of a shard."""
+        """From a row for each input to those of a shard."""
         (batch,) = block.combine_chunks().to_batches()
         values, spans = batch["values"], batch["spans"].flatten().to_numpy().reshape(-1, 2)
-        counts = compute.list_value_length(values).to_numpy() // self.job.width
-        lines = batch.select(["input", "duration_s", "frames", "sha256", "size", "mtime_ns"])
-        lines = lines.take(pa.array(np.repeat(np.arange(len(batch)), counts)))
-        paths = [self.paths[self._index[position]] for position in lines["input"].to_pylist()]
-        made = {
-            "path": pa.array(paths, pa.string()),
-            "start_s": pa.array(spans[:, 0]),
-            "end_s": pa.array(spans[:, 1]),
-            "embedding": pa.FixedSizeListArray.from_arrays(values.flatten(), self.job.width),
-        }
-        arrays = [made[name] if name in made else lines[name] for name in self.schema.names]
+        vectors = values.flatten().to_numpy().reshape(-1, self.content.width)
+        lines, made = self.content.make(vectors)  # of each vector
+        of_file = np.arange(len(batch)).repeat(compute.list_value_length(values).to_numpy() // self.content.width)
+        index = batch.select(["input", "duration_s", "frames", "sha256", "size", "mtime_ns"])
+        index = index.take(pa.array(of_file.repeat(lines)))
+        paths = [self.paths[self._index[position]] for position in index["input"].to_pylist()]
+        made |= {"path": pa.array(paths, pa.string())}
+        if len(spans):
+            made |= {name: pa.array(spans[:, n].repeat(lines)) for n, name in enumerate(("start_s", "end_s"))}
+        arrays = [made[name] if name in made else index[name] for name in self.schema.names]
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
     def flush(self) -> None:
@@ -246,7 +248,33 @@ class ShardSink:
             self.store.close()
 
 
-def schema_of(job: Job) -> pa.Schema:
+@dataclass(frozen=True)
+class Content:
+    """What a shard holds of each vector.
+
+    Attributes:
+        width: of the vectors.
+        fields: the columns.
+        make: vectors `(n, width)` to the number of rows for each of them, `(n,)`, and the columns of all these rows.
+    """
+
+    width: int
+    fields: Sequence[tuple[str, Any]]
+    make: Callable[[NDArray[np.float32]], tuple[NDArray[np.int64], dict[str, pa.Array]]]
+
+
+def embeddings(width: int) -> Content:
+    """The vectors themselves, one in a row."""
+
+    def make(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int64], dict[str, pa.Array]]:
+        return np.ones(len(vectors), np.int64), {
+            "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width)
+        }
+
+    return Content(width, [("embedding", pa.list_(pa.float32(), width))], make)
+
+
+def schema_of(job: Job, content: Content) -> pa.Schema:
     """Of a shard: the columns of `emb.parquet`, and by what a changed file is known."""
     fields: list[tuple[str, Any]] = [("input", pa.int64()), ("path", pa.string()), ("duration_s", pa.float64())]
     fields.append(("frames", pa.int64()))
@@ -254,5 +282,5 @@ def schema_of(job: Job) -> pa.Schema:
         fields += [("start_s", pa.float64()), ("end_s", pa.float64())]
     if job.settings["sha256"]:
         fields.append(("sha256", pa.string()))
-    fields += [("size", pa.int64()), ("mtime_ns", pa.int64()), ("embedding", pa.list_(pa.float32(), job.width))]
+    fields += [("size", pa.int64()), ("mtime_ns", pa.int64()), *content.fields]
     return pa.schema(fields, metadata={"musicpase": json.dumps(job.settings)})

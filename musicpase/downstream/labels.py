@@ -64,6 +64,10 @@ class Labeller:
         found = [(self.classifier.config.classes[place], float(values[place])) for place in likeliest]
         return found if self.threshold is None else [label for label in found if label[1] > self.threshold]
 
+    def label(self, embeddings: Rows) -> list[list[tuple[str, float]]]:
+        """Labels and probabilities to give of each embedding, `(n, embedding_dim)`."""
+        return [self.choose(row) for row in self.classifier.predict(embeddings)]
+
     def classify(self, table: Table) -> Table:
         """An output of `musicpase embed` with probabilities in the place of its embeddings."""
         return replace(

@@ -16,8 +16,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from musicpase.downstream.task import Kind
 from tests.cli.conftest import tone
 from tests.e2e.test_real_music import MUSIC, pieces
+from tests.heads import write_head
 
 pytestmark = [
     pytest.mark.slow,
@@ -84,7 +86,11 @@ class Nodes:
 
     def embed(self, cwd: Path, *args: str | Path, code: str = LOCAL) -> "subprocess.Popen[str]":
         """Start `musicpase embed ARGS --engine ray` on the cluster."""
-        command = [sys.executable, "-c", code, "embed", *map(str, args), "--engine", "ray", "--address", self.address]
+        return self.start(cwd, "embed", *args, code=code)
+
+    def start(self, cwd: Path, *args: str | Path, code: str = LOCAL) -> "subprocess.Popen[str]":
+        """Start `musicpase ARGS --engine ray` on the cluster."""
+        command = [sys.executable, "-c", code, *map(str, args), "--engine", "ray", "--address", self.address]
         return subprocess.Popen(command, cwd=cwd, env=self.environment, stderr=subprocess.PIPE, text=True)
 
 
@@ -206,6 +212,22 @@ def test_the_command_is_killed_and_stopped_and_what_is_done_is_not_done_again(
     assert run.returncode == 1, said
     assert 10 <= len(first) < len(second) < len(rows_of(local))
     assert_equal(out, local)
+
+
+@pytest.mark.parametrize("kind", ["single", "multi"])
+def test_labels_are_those_of_one_machine(tmp_path: Path, music: Path, tiny: Path, nodes: Nodes, kind: Kind) -> None:
+    head = write_head(tmp_path / "greek", tiny, kind)
+    args = ("classify", music, "--head", head, *options(tiny))
+    subprocess.run(
+        [sys.executable, "-m", "musicpase", *map(str, args), "-o", tmp_path / "local.parquet"], check=False
+    )
+    with nodes.start(tmp_path, *args, "-o", "out") as run:
+        said = list(run.stderr or ())
+    assert run.returncode == 1 and f"classified, {BAD} skipped" in said[-1], said
+    theirs, ours = pd.read_parquet(tmp_path / "local.parquet"), rows_of(tmp_path / "out")
+    for column in ("path", "label"):
+        assert ours[column].equals(theirs[column])
+    assert np.allclose(ours["probability"], theirs["probability"], atol=2e-6, equal_nan=True)  # 6 digits are written
 
 
 def spoil(out: Path) -> set[str]:

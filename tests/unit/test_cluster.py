@@ -74,6 +74,12 @@ def test_a_node_that_cannot_join_is_named(report: dict[str, Any], said: str) -> 
     assert "\n" not in str(caught.value)
 
 
+def test_a_node_that_died_while_it_was_asked_is_none() -> None:
+    assert judge({ONE: {"gone": True}, TWO: FINE}) == FINE["precision"]
+    with pytest.raises(ConfigError, match="every node has left the cluster"):
+        judge({ONE: {"gone": True}})
+
+
 def test_builds_of_one_version_of_torch_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 

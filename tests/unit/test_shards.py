@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 from pyarrow import parquet
 
 from musicpase import audio
@@ -63,7 +64,7 @@ def block(files: Sequence[Path], numbers: Sequence[int], value: Callable[[int], 
 
 
 def sink(work: Job, folder: Path, *, resume: bool = False) -> ShardSink:
-    return ShardSink(work, Store(os.fspath(folder)), resume=resume)
+    return ShardSink(work, Store(os.fspath(folder)), shards.embeddings(WIDTH), resume=resume)
 
 
 def complete(files: Sequence[Path], folder: Path, **settings: Any) -> None:
@@ -95,7 +96,7 @@ def test_shards_have_the_columns_of_a_local_run_and_by_what_changes_are_known(
         table = Table([row], lambda: [np.zeros((1, WIDTH), np.float32)], [], {}, WIDTH)
         write_table(tmp_path / "local.parquet", table)
         local = parquet.read_schema(tmp_path / "local.parquet")
-        ours = shards.schema_of(job(songs, pooling=pooling, sha256=True))
+        ours = shards.schema_of(job(songs, pooling=pooling, sha256=True), shards.embeddings(WIDTH))
         assert [field for field in ours if field.name not in ("size", "mtime_ns")] == list(local)
         assert json.loads(ours.metadata[b"musicpase"])["pooling"] == pooling
 
@@ -226,6 +227,31 @@ def test_without_resume_the_shards_are_removed_and_nothing_else(tmp_path: Path, 
     ours.close(remove=True)
 
 
+@pytest.mark.parametrize("segments", [False, True])
+def test_rows_of_another_content(tmp_path: Path, songs: list[Path], segments: bool) -> None:
+    """A vector may become any number of rows; those of one input stay together, and are taken over together."""
+
+    def make(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int64], dict[str, pa.Array]]:
+        counts = vectors[:, 0].astype(np.int64)
+        return counts, {"number": pa.array(np.concatenate([np.arange(count) for count in counts]))}
+
+    content = shards.Content(WIDTH, [("number", pa.int64())], make)
+    work = job(songs, pooling="segments" if segments else "mean")
+    for resume in (False, True):
+        ours = ShardSink(work, Store(os.fspath(tmp_path / "out")), content, resume=resume)
+        todo = ours.begin()
+        assert todo == ([] if resume else [0, 1, 2, 3, 4])
+        if todo:
+            ours.add(to_table(todo, [result(songs[n], n + 1, rows=2 if segments else 1) for n in todo]))
+        ours.finish()
+    (path,) = (tmp_path / "out").glob("*.parquet")
+    spans = [(0.0, 1.0), (1.0, 2.0)] if segments else [(None, None)]
+    assert [
+        (line["input"], line.get("start_s"), line.get("end_s"), line["number"])
+        for line in parquet.read_table(path).to_pylist()
+    ] == [(n, *span, number) for n in range(5) for span in spans for number in range(n + 1)]
+
+
 @pytest.mark.parametrize("other", [{"model": "other"}, {"pooling": "segments"}, {"precision": "bf16"}])
 def test_rows_made_with_other_settings_are_refused_and_kept(
     tmp_path: Path, songs: list[Path], other: dict[str, Any]
@@ -233,7 +259,7 @@ def test_rows_made_with_other_settings_are_refused_and_kept(
     """Also when only the last of the shards has them."""
     complete(songs, tmp_path / "out")
     last = tmp_path / "out" / "part-00002.parquet"
-    theirs = shards.schema_of(job(songs, **other)).metadata
+    theirs = shards.schema_of(job(songs, **other), shards.embeddings(WIDTH)).metadata
     parquet.write_table(parquet.read_table(last).replace_schema_metadata(theirs), last)
     ours = sink(job(songs), tmp_path / "out", resume=True)
     with pytest.raises(OutputError, match=f"holds rows with {next(iter(other))} = "):
