@@ -5,8 +5,8 @@ r"""Draw the figures of arXiv 2102.03229 with encoders of one's own: pre-train w
 
 `--data` holds OpenMIC-2018, Extended Ballroom and FMA small in their published layouts. `--budget` is the minutes
 that each pre-training may take on this machine; the figures say how many crops that were. Everything computed is kept
-under `--work` and used again, so figures can be made one by one. Each figure becomes NAME.png and NAME.md: what it
-compares, the paper's claim, whether it held, the numbers, the budget, this command. What a figure shows follows the
+under `--work` and used again, so figures can be made one by one. Each figure becomes NAME.png and a section of
+README.md: what it compares, the paper's claim, whether it held, the numbers, the budget, this command. What a figure shows follows the
 paper's section 4 as far as its claims go; its own data, budgets and axes are not reproduced. A stopped run goes on
 with what is missing.
 """
@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from subprocess import CalledProcessError
 
+from benchmark_page import write_section
 from reproduction.encoders import Workshop
 from reproduction.figures import FIGURES, Drawn
 from reproduction.results import Laboratory, TrainedSettings
@@ -39,18 +40,17 @@ def main() -> int:
     for name in options.figures:
         drawn = FIGURES[name](laboratory)
         write_atomic(options.output / f"{name}.png", render(drawn.figure, "png"))
-        write_atomic(options.output / f"{name}.md", page(name, drawn, laboratory).encode())
+        title = f"{name}: {(FIGURES[name].__doc__ or '').rstrip('.')}"
+        write_section(name, title, section(name, drawn, laboratory), options.output / "README.md")
         for claim in drawn.claims:
             print(f"{name}: {claim.text}: {claim.verdict}", flush=True)
     return 0
 
 
-def page(name: str, drawn: Drawn, laboratory: Laboratory) -> str:
+def section(name: str, drawn: Drawn, laboratory: Laboratory) -> str:
     """What stands beside the figure."""
     workshop, trained = laboratory.workshop, laboratory.trained
-    shown = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
     blocks = [
-        f"## {name}: {(FIGURES[name].__doc__ or '').rstrip('.')}",
         f"![{name}]({name}.png)",
         "\n".join(f"- The paper: {claim.text}. Here: **{claim.verdict}**." for claim in drawn.claims),
         drawn.numbers.strip(),
@@ -58,9 +58,8 @@ def page(name: str, drawn: Drawn, laboratory: Laboratory) -> str:
         f"re-weighted one twice. Frozen: {laboratory.trials} trials. Trained with its head: {trained.trials}, "
         f"each at most {trained.max_epochs} epochs of a crop of {trained.crop_seconds:g} s per clip, "
         f"{trained.batch_size} clips a step. ±: deviation over trials. Intervals: over test clips.",
-        f"`python scripts/reproduce_paper.py {' '.join(shown)}`",
     ]
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    return "\n\n".join(block for block in blocks if block)
 
 
 def parse() -> argparse.Namespace:
