@@ -6,9 +6,9 @@ r"""Draw the figures of arXiv 2102.03229 with encoders of one's own: pre-train w
 `--data` holds OpenMIC-2018, Extended Ballroom and FMA small in their published layouts. `--budget` is the minutes
 that each pre-training may take on this machine; the figures say how many crops that were. Everything computed is kept
 under `--work` and used again, so figures can be made one by one. Each figure becomes NAME.png and a section of
-README.md: what it compares, the paper's claim, whether it held, the numbers, the budget, this command. What a figure shows follows the
-paper's section 4 as far as its claims go; its own data, budgets and axes are not reproduced. A stopped run goes on
-with what is missing.
+README.md: what it compares, the paper's claim, whether it held, the numbers, the budget, this command. What a figure
+shows follows the paper's section 4 as far as its claims go; its own data, budgets and axes are not reproduced. A
+stopped run goes on with what is missing.
 """
 
 import argparse
