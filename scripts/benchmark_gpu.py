@@ -32,13 +32,13 @@ def encode(device: str, rounds: int) -> None:
     functions: dict[str, Callable[[], object]] = {}
     lengths = {}
     for precision in PRECISIONS[kind]:
-        functions[f"product {precision}"] = synchronized(product(device, DTYPES[precision]), kind)
+        functions[f"product {precision}"] = synchronized(product(device, DTYPES[precision]), device)
         for strip in STRIPS[kind]:
             encoder = load_encoder(device=device, precision=precision, batch_seconds=strip)
             noise = np.random.default_rng(0).normal(0, 0.1, STRIPS_EACH * strip * SAMPLE_RATE).astype(np.float32)
             name = f"{precision} {strip}"
             lengths[name] = STRIPS_EACH * strip
-            functions[name] = synchronized(lambda e=encoder, samples=noise: encode_once(e, samples), kind)
+            functions[name] = synchronized(lambda e=encoder, samples=noise: encode_once(e, samples), device)
     times = {name: statistics.median(found) for name, found in in_turn(functions, rounds).items()}
     rows = []
     for precision in PRECISIONS[kind]:
@@ -73,13 +73,14 @@ def product(device: str, dtype: torch.dtype) -> Callable[[], object]:
     return lambda: a @ b
 
 
-def synchronized(function: Callable[[], object], kind: str) -> Callable[[], object]:
+def synchronized(function: Callable[[], object], device: str) -> Callable[[], object]:
     """Wait until the device has done it."""
+    kind = torch.device(device).type
 
     def run() -> None:
         function()
         if kind == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
         elif kind == "mps":
             torch.mps.synchronize()
 

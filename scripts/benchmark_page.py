@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 TITLE = "# Benchmarks\n\nEvery section is written by the command that stands in it, in one run on one machine.\n"
 
 
-def write_section(name: str, title: str, body: str, path: Path = PAGE) -> None:
+def write_section(name: str, title: str, body: str, path: Path = PAGE, page_title: str = TITLE) -> None:
     """Replace section `name` of a page, or append it; say which command made it, where and of which version."""
     command = " ".join(["python", *sys.argv])
     revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
@@ -20,7 +20,7 @@ def write_section(name: str, title: str, body: str, path: Path = PAGE) -> None:
         f"<!-- begin {name} -->\n## {title}\n\n`{command}` at {revision.stdout.strip() or 'an unknown revision'}, "
         f"torch {torch.__version__}, {machine()}.\n\n{body.strip()}\n<!-- end {name} -->\n"
     )
-    page = path.read_text() if path.exists() else TITLE
+    page = path.read_text() if path.exists() else page_title
     pattern = re.compile(rf"<!-- begin {name} -->.*?<!-- end {name} -->\n", re.DOTALL)
     page = pattern.sub(lambda _: text, page) if pattern.search(page) else f"{page}\n{text}"
     path.parent.mkdir(exist_ok=True)

@@ -74,8 +74,11 @@ def main(arguments: list[str] | None = None) -> int:
         ],
         MFCC: [Member(f"mfcc statistics with changes {FeatureConfig()}", mfcc_statistics)],
         UNTRAINED: [untrained(seed, options.precision) for seed in options.seeds],
-        **{name: [trained(name, options.precision)] for name in options.models},
     }
+    for name in options.models:
+        members[name] = [trained(name, options.precision)]
+        if options.deviations:
+            members[f"{name}, mean, deviation"] = [trained(name, options.precision, deviations=True)]
     results = {
         "musicpase": __version__,
         "protocol": PROTOCOL,
@@ -99,6 +102,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the untrained encoder")
     parser.add_argument("--sets", nargs="+", choices=tuple(SETS), default=tuple(SETS))
     parser.add_argument("--precision", default="auto", help="of the encoders: auto, fp32 or bf16")
+    parser.add_argument(
+        "--deviations", action="store_true", help="score each MODEL's means and deviations over time, too"
+    )
     options = parser.parse_args(arguments)
     options.precision = pick_precision(options.precision, pick_device("cpu"))
     return options
@@ -111,13 +117,20 @@ def untrained(seed: int, precision: str) -> Member:
     return Member(f"untrained {seed} {sha256} {precision}", lambda clips: embed_clips(module, clips, precision))
 
 
-def trained(name: str, precision: str) -> Member:
+def trained(name: str, precision: str, *, deviations: bool = False) -> Member:
+    """Means over time; or these and deviations, twice the width."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UntrainedWeightsWarning)
         encoder = load_encoder(name, device="cpu", precision=precision)
-    return Member(
-        f"encoder {encoder.record.sha256} {precision}", lambda clips: encoder.embed(list(clips), SAMPLE_RATE)
-    )
+
+    def moments(clips: Sequence[NDArray[np.float32]]) -> Rows:
+        frames = (encoder.frames(clip, SAMPLE_RATE).embedding for clip in clips)
+        return np.stack([np.concatenate([rows.mean(0), rows.std(0)]) for rows in frames])
+
+    identity = f"encoder {encoder.record.sha256} {precision}"
+    if deviations:
+        return Member(f"{identity} mean, deviation", moments)
+    return Member(identity, lambda clips: encoder.embed(list(clips), SAMPLE_RATE))
 
 
 def score_set(one: ScoreSet, members: dict[str, list[Member]], cache: Path) -> dict[str, Any]:

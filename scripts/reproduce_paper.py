@@ -41,7 +41,8 @@ def main() -> int:
         drawn = FIGURES[name](laboratory)
         write_atomic(options.output / f"{name}.png", render(drawn.figure, "png"))
         title = f"{name}: {(FIGURES[name].__doc__ or '').rstrip('.')}"
-        write_section(name, title, section(name, drawn, laboratory), options.output / "README.md")
+        page = options.output / "README.md"
+        write_section(name, title, section(name, drawn, laboratory), page, "# The paper's figures, again\n")
         for claim in drawn.claims:
             print(f"{name}: {claim.text}: {claim.verdict}", flush=True)
     return 0

@@ -86,12 +86,15 @@ def classify(
     from musicpase.downstream.labels import Labeller
 
     labeller = Labeller.new(load_head(head_name), top, threshold)
+    embedded = next(filter(is_embeddings, inputs), None)
     if values["engine"] == "ray":
+        if embedded is not None:
+            raise ConfigError(f"{embedded} holds embeddings: classify it without --engine ray")
         from musicpase.cli.cluster_labels import ClusterClassification
 
         return ClusterClassification(output, values, labeller).execute(inputs, files_from)
     options.refuse_cluster(output, values)
-    if any(is_embeddings(name) for name in inputs):
+    if embedded is not None:
         return classify_embeddings(inputs, files_from, Path(output), labeller, values)
     return Classification(Path(output), values, labeller).execute(inputs, files_from)
 

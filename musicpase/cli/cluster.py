@@ -58,7 +58,7 @@ class ClusterRun(Run):
         from musicpase.distributed.shards import is_shard
         from musicpase.distributed.store import Store
 
-        if self.output.suffix in (".npy", ".npz", ".parquet") or self.output.is_file():
+        if self.output.suffix in (".npy", ".npz", ".parquet", ".csv", ".json") or self.output.is_file():
             raise ConfigError(f"{self.name}: --engine ray writes a folder of Parquet shards, so name a folder")
         if not is_url(self.name) and not self.output.absolute().parent.is_dir():
             raise OutputError(f"cannot write {self.name}: there is no folder {self.output.parent}")
@@ -82,6 +82,7 @@ class ClusterRun(Run):
 
         with warnings_said():
             module, record = load_module(self.options["model"], revision=self.options["revision"])
+        self.check(record)
         device = "cuda" if self.gpus else "cpu"
         seconds = strip_seconds(self.options["batch_seconds"], device)
         pooling = self.pooling()

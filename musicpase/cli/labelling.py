@@ -9,6 +9,7 @@ from musicpase.errors import ModelError
 if TYPE_CHECKING:
     from musicpase.audio import Found
     from musicpase.downstream.labels import Labeller
+    from musicpase.hub import ModelRecord
     from musicpase.inference.pooling import Pooling
     from musicpase.inference.sinks import Job
 
@@ -23,18 +24,22 @@ class Labelling(Run):
         super().__init__(output, {**values, "model": model, "frames": False, "shard": None, "hash_files": False})
         self.labeller = labeller
         self.model_named = values["model"] is not None
+        self.loaded = False
 
     def load(self) -> Any:
         """The encoder that the head belongs to."""
         config = self.labeller.classifier.config
         try:
-            encoder = super().load()
+            return super().load()
         except ModelError as error:
-            if self.model_named:
+            if self.model_named or self.loaded:
                 raise
             raise ModelError(f"{error}; head {config.name} belongs to it: say with --model where it is") from None
-        self.labeller.classifier.check(encoder.record)
-        return encoder
+
+    def check(self, record: "ModelRecord") -> None:
+        """Refuse another encoder."""
+        self.loaded = True
+        self.labeller.classifier.check(record)
 
     def job(self, found: "Found", encoder: Any, pooling: "Pooling") -> "Job":
         """As for embedding, with what makes the labels."""

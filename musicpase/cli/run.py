@@ -12,6 +12,7 @@ from musicpase.errors import AudioError, ConfigError, OutputError
 
 if TYPE_CHECKING:
     from musicpase.audio import Found
+    from musicpase.hub import ModelRecord
     from musicpase.inference.encoder import Encoder
     from musicpase.inference.pipeline import Failure, Progress, Result
     from musicpase.inference.pooling import Pooling
@@ -86,9 +87,13 @@ class Run:
                 device=str(self.devices[0]),
                 **{name: self.options[name] for name in names},
             )
+        self.check(encoder.record)
         if not self.quiet:
             say(f"musicpase: {encoder.record.name} on {', '.join(map(str, self.devices))}, {encoder.precision}")
         return encoder
+
+    def check(self, record: "ModelRecord") -> None:
+        """Refuse an encoder that will not do, as soon as it is known."""
 
     def job(self, found: "Found", encoder: "Encoder", pooling: "Pooling") -> "Job":
         """The inputs of this shard and the settings that a resumed run must share."""

@@ -153,7 +153,7 @@ def own_versions() -> dict[str, str]:
     return {"musicpase": __version__, "torch": torch.__version__.partition("+")[0]}  # +cpu, +cu130: which build
 
 
-def survey(nodes: Sequence[Node], plan: Plan, *, precision: str, samples: Sequence[str]) -> str:
+def survey(nodes: Sequence[Node], plan: Plan, *, precision: str, samples: Sequence[str]) -> tuple[list[Node], str]:
     """Ask every node whether it can do its share.
 
     Args:
@@ -163,7 +163,7 @@ def survey(nodes: Sequence[Node], plan: Plan, *, precision: str, samples: Sequen
         samples: paths and URLs of some inputs, which must be seen from everywhere.
 
     Returns:
-        The precision that all nodes compute in.
+        The nodes that are still there, and the precision that all of them compute in.
 
     Raises:
         ConfigError: a node lacks musicpase or the inputs, or differs from the others; one line that names it.
@@ -201,7 +201,11 @@ def survey(nodes: Sequence[Node], plan: Plan, *, precision: str, samples: Sequen
         for node in nodes
     }
     ray.wait(list(asked.values()), num_returns=len(asked), timeout=SURVEY_S)
-    return judge({node: answer(ray, reference) for node, reference in asked.items()})
+    reports = {node: answer(ray, reference) for node, reference in asked.items()}
+    there = {node: report for node, report in reports.items() if "gone" not in report}
+    if not there:
+        raise ConfigError("every node has left the cluster while it was asked: is it being shut down?")
+    return list(there), judge(there)
 
 
 def answer(ray: Any, reference: Any) -> dict[str, Any]:
@@ -210,7 +214,7 @@ def answer(ray: Any, reference: Any) -> dict[str, Any]:
         report: dict[str, Any] = ray.get(reference, timeout=0.1)
         return report
     except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
-        return {"gone": True}
+        return {"gone": True}  # it died meanwhile, and is none any more
     except ray.exceptions.GetTimeoutError:
         return {"problem": f"it has not answered for {SURVEY_S:g} s: it is busy or cut off"}
     except ray.exceptions.RayError as error:
@@ -218,14 +222,8 @@ def answer(ray: Any, reference: Any) -> dict[str, Any]:
 
 
 def judge(reports: Mapping[Node, Mapping[str, Any]]) -> str:
-    """The precision that all nodes compute in, or a ConfigError that names the first that cannot join.
-
-    A node that died while it was asked is none any more.
-    """
+    """The precision that all nodes compute in, or a ConfigError that names the first that cannot join."""
     versions = own_versions()
-    reports = {node: report for node, report in reports.items() if "gone" not in report}
-    if not reports:
-        raise ConfigError("every node has left the cluster while it was asked: is it being shut down?")
     for node, report in reports.items():
         name = f"node {node.address}"
         if "missing" in report:

@@ -40,8 +40,10 @@ def serve(order: dict[str, Any], orders: BinaryIO, results: BinaryIO) -> None:
         raise ModelError(f"{order['model']}: the weights have changed since this run began")
     with cluster.connected(order["address"]):
         nodes = cluster.find_nodes(cluster.import_ray().nodes(), order["gpus"])
-        plan = cluster.plan_actors(nodes, actors=order["actors"], gpus=order["gpus"], workers=order["workers"])
-        precision = cluster.survey(nodes, plan, precision=order["precision"], samples=order["samples"])
+        wanted = {name: order[name] for name in ("actors", "gpus", "workers")}
+        plan = cluster.plan_actors(nodes, **wanted)
+        nodes, precision = cluster.survey(nodes, plan, precision=order["precision"], samples=order["samples"])
+        plan = cluster.plan_actors(nodes, **wanted)  # some may have gone
         send(results, SAID, {"actors": plan.actors, "nodes": len(nodes), "precision": precision})
         _, inputs = receive(orders)
         threading.Thread(target=end_with, args=(orders,), daemon=True).start()

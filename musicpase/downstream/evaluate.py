@@ -234,7 +234,8 @@ def _trained_job(
 ) -> Callable[[Split, int], Scores]:
     def job(split: Split, seed: int) -> Scores:
         module = random_encoder(seed, encoder.config) if scenario == "supervised" else encoder.module_copy()
-        with stage(f"{scenario}, seed {seed}", settings.fit.max_epochs * len(split.train)) as tell:
+        most, clips = settings.fit.max_epochs, len(split.train)
+        with stage(f"{scenario}, {clips} clips, seed {seed}, {most} epochs at most", most * clips) as tell:
             return train_end_to_end(task, sounds, module, split, settings, seed, tell)
 
     return job

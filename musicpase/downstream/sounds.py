@@ -23,7 +23,7 @@ __all__ = ["Sounds", "Waveform", "chunks", "content_of", "decoders", "keep_sound
 Waveform = NDArray[np.float32]
 Sound = TypeVar("Sound", Waveform, Waveform | str)
 
-CHUNK_CLIPS, CHUNK_SECONDS = 32, 960  # in memory at once: 61 MB, or one clip that is longer
+CHUNK_CLIPS, CHUNK_SECONDS = 32, 960  # in memory at once: 61 MB, and the last of them whole
 DECODERS = ("musicpase", "PyAV", "FFmpeg", "soxr", "soundfile", "libsndfile")  # what makes samples of a file
 
 

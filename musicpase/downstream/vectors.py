@@ -26,7 +26,7 @@ from musicpase.labelled import Clip
 __all__ = ["Representation", "Vectors", "default_cache", "embed_clips", "mean_embedding", "mfcc", "untrained"]
 
 BLOCK_CLIPS = 256  # clips per file of the cache: what a stopped run has to compute again
-DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile)  # what reading such a file may raise
+DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile)  # what reading such a file may raise
 
 Rows = NDArray[np.float32]
 
@@ -111,8 +111,10 @@ def embed_clips(
     """
     content = content_of(clips)
     store = Store(cache, [representation.identity, torch.__version__, decoders()])
-    found = store.load()
+    found = store.load(set(content))
     missing = [position for position, key in enumerate(content) if key not in found]
+    if missing:
+        store.make()
     tell(len(clips) - len(missing))
     failures: dict[int, str] = {}
     for begin in range(0, len(missing), BLOCK_CLIPS):
@@ -134,20 +136,24 @@ class Store:
     def __init__(self, cache: Path, made_by: list[object]) -> None:
         self.folder = cache / sha256(json.dumps(made_by).encode()).hexdigest()[:40]
 
-    def load(self) -> dict[str, Rows]:
-        """All vectors, `(dim,)`, by the digests of clips. A damaged file is as good as none."""
+    def make(self) -> None:
+        """Make the folder; better an error now than after hours."""
+        with explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def load(self, wanted: set[str]) -> dict[str, Rows]:
+        """Vectors, `(dim,)`, by the digests of clips, as far as they are there. A damaged file is as good as none."""
         found: dict[str, Rows] = {}
         for path in sorted(self.folder.glob("*.npz")):
             with suppress(*DAMAGED), path.open("rb") as file, np.load(file) as arrays:
-                found |= zip(arrays["clips"].tolist(), arrays["rows"], strict=True)
+                pairs = zip(arrays["clips"].tolist(), arrays["rows"], strict=True)
+                found |= {clip: row.copy() for clip, row in pairs if clip in wanted}
         return found
 
     def add(self, rows: dict[str, Rows]) -> None:
         """Keep further vectors."""
         if not rows:
             return
-        with explained(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
         name = sha256("\n".join(rows).encode(errors="surrogateescape")).hexdigest()[:40]
         with atomic(self.folder / f"{name}.npz") as file:
             np.savez(file, clips=np.array(list(rows)), rows=np.array(list(rows.values()), np.float32))

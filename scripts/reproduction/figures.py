@@ -35,18 +35,14 @@ class Claim:
     def verdict(self) -> str:
         """What the comparisons say together, and how many of them say it.
 
-        One counts as clear if its interval excludes 0. Without any clear one the claim is undecided.
+        Only those count for the first word that are clear: their interval excludes 0.
         """
         above = [d for d in self.held.values() if d.mean > 0]
         below = [d for d in self.held.values() if d.mean < 0]
         clear_above = sum(d.interval is not None and d.interval[0] > 0 for d in above)
         clear_below = sum(d.interval is not None and d.interval[1] < 0 for d in below)
-        if not clear_above and not clear_below:
-            word = "undecided"
-        elif not clear_above:
-            word = "did not hold"
-        else:
-            word = "held" if not below else "held in part"
+        words = {(True, False): "held", (False, True): "did not hold", (True, True): "held in part"}
+        word = words.get((clear_above > 0, clear_below > 0), "undecided")
         return (
             f"{word}: of {len(self.held)} comparisons {len(above)} speak for it ({clear_above} clearly), "
             f"{len(below)} against it ({clear_below} clearly)"

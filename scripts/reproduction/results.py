@@ -8,9 +8,10 @@ from typing import Any
 
 from musicpase.downstream.evaluate import Evaluation, evaluate
 from musicpase.downstream.fitting import FitSettings
+from musicpase.downstream.report_folder import digest
 from musicpase.downstream.scenarios import Scenario
 from musicpase.downstream.statistics import summarise
-from musicpase.downstream.task import Task
+from musicpase.downstream.task import Task, leave_out
 from musicpase.downstream.tasks import open_task
 from musicpase.downstream.trial import Trial, load_trial
 from musicpase.errors import ConfigError
@@ -48,7 +49,7 @@ class Difference:
     """What one result is above another.
 
     Attributes:
-        mean: of the metric.
+        mean: of the metric, over the seeds that both sides have: a seed may decide which clips are tested.
         interval: 95 % of the resamples of the test clips, on which both sides are measured; None if there is none.
     """
 
@@ -116,8 +117,12 @@ class Laboratory:
     def difference(self, task: str, cell: Cell, other: Cell) -> Difference:
         """What the first is above the second, with all train clips, on the same resamples of the test clips."""
         names = [" ".join(of) for of in (cell, other)]
-        trials = {name: self._trials(task, of) for name, of in zip(names, (cell, other), strict=True)}
-        summary = summarise(opened(task, self.data), trials, baselines=names[1:])
+        tasks, trials = zip(*(self._trials(task, of) for of in (cell, other)), strict=True)
+        if tasks[0].clips != tasks[1].clips:
+            raise ConfigError(f"{task}: other clips could not be decoded for {names[0]} than for {names[1]}")
+        seeds = set.intersection(*({trial.seed for trial in of_one} for of_one in trials))
+        same = [[trial for trial in of_one if trial.seed in seeds] for of_one in trials]
+        summary = summarise(tasks[0], dict(zip(names, same, strict=True)), baselines=names[1:])
         found = summary["representations"][names[0]][-1]["differences"][names[1]]
         return Difference(found["mean"], tuple(found["interval"]) if found["interval"] else None)
 
@@ -140,14 +145,16 @@ class Laboratory:
             self.workshop.folder / "reports" / "-".join([task, encoder.replace(" ", "-"), scenario, *map(str, sizes)])
         )
 
-    def _trials(self, task: str, cell: Cell) -> list[Trial]:
-        """The evaluated encoder's own, with all train clips. The baselines' have higher numbers."""
-        report = self.report(task, cell)
-        if report["clips"] != len(opened(task, self.data).clips):
-            raise ConfigError(
-                f"{task}: take {report['skipped'][-1][0]} out, which cannot be decoded: it shifts the other clips"
-            )
-        return [load_trial(path) for path in sorted((self.folder(task, cell) / "trials").glob("0-f1-*.npz"))]
+    def _trials(self, task: str, cell: Cell) -> tuple[Task, list[Trial]]:
+        """The evaluated encoder's own, with all train clips, and the task without the clips that were skipped."""
+        whole = opened(task, self.data)
+        skipped = dict(self.report(task, cell)["skipped"][len(whole.skipped) :])
+        failures = {n: skipped[str(c.path)] for n, c in enumerate(whole.clips) if str(c.path) in skipped}
+        kept = [position for position in range(len(whole.clips)) if position not in failures]
+        # 0: baselines have higher numbers; f1: all train clips; then the clips that positions count.
+        names = f"0-f1-*-{digest(kept)[:8]}.npz"
+        paths = sorted((self.folder(task, cell) / "trials").glob(names))
+        return leave_out(whole, failures), [load_trial(path) for path in paths]
 
 
 @cache

@@ -8,6 +8,7 @@ import pytest
 
 from musicpase.distributed import client
 from tests.cli.conftest import Run
+from tests.heads import write_head
 
 
 @pytest.fixture
@@ -60,6 +61,7 @@ def shards() -> None:
             "--device does not go with --engine ray: --gpus-per-actor says whether GPUs are used",
         ),
         (["-o", "e.npy"], None, "e.npy: --engine ray writes a folder of Parquet shards, so name a folder"),
+        (["-o", "l.csv"], None, "l.csv: --engine ray writes a folder of Parquet shards, so name a folder"),
         (["-o", "out"], file("out"), "out: --engine ray writes a folder of Parquet shards, so name a folder"),
         (["-o", "no/out"], None, "cannot write no/out: there is no folder no"),
         (
@@ -94,6 +96,24 @@ def test_what_cannot_be_is_refused_before_a_cluster_is_asked(
     outcome = run("embed", songs, "--engine", "ray", *args)
     assert (outcome.code, outcome.lines) == (2, [f"musicpase: error: {said}"])
     assert Path("out").exists() == there
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["emb.npy", "-o", "out"], "emb.npy holds embeddings: classify it without --engine ray"),
+        (["songs", "-o", "out"], "head greek belongs to "),
+        (["songs", "-o", "out", "--top", "0"], None),
+    ],
+)
+def test_labels_that_cannot_be_are_refused_before_a_cluster_is_asked(
+    run: Run, songs: Path, with_ray: None, tiny: Path, tmp_path: Path, args: list[str], said: str | None
+) -> None:
+    head = write_head(tmp_path / "greek", tiny)
+    outcome = run("classify", *args, "--head", head, "--engine", "ray", "--model", "paseplus-untrained")
+    assert outcome.code == 2 and not Path("out").exists()
+    if said is not None:
+        assert outcome.lines[-1].startswith(f"musicpase: error: {said}")
 
 
 def test_a_cluster_that_does_not_answer(run: Run, songs: Path, tiny: Path) -> None:

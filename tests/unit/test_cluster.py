@@ -74,10 +74,36 @@ def test_a_node_that_cannot_join_is_named(report: dict[str, Any], said: str) -> 
     assert "\n" not in str(caught.value)
 
 
-def test_a_node_that_died_while_it_was_asked_is_none() -> None:
-    assert judge({ONE: {"gone": True}, TWO: FINE}) == FINE["precision"]
+@pytest.mark.parametrize("died", ["TaskUnschedulableError", "NodeDiedError"])
+def test_a_node_that_died_while_it_was_asked_is_none(monkeypatch: pytest.MonkeyPatch, died: str) -> None:
+    names = ("TaskUnschedulableError", "NodeDiedError", "GetTimeoutError", "RayError")
+    errors = {name: type(name, (Exception,), {}) for name in names}
+    dead = {ONE.id}
+
+    def get(node: str, timeout: float) -> dict[str, Any]:
+        if node in dead:
+            raise errors[died]
+        return FINE
+
+    def remote(function: object) -> Any:
+        return SimpleNamespace(
+            options=lambda scheduling_strategy, **_: SimpleNamespace(remote=lambda *_: scheduling_strategy)
+        )
+
+    strategies = SimpleNamespace(NodeAffinitySchedulingStrategy=lambda node, soft: node)
+    ray = SimpleNamespace(
+        get=get,
+        remote=remote,
+        wait=lambda *_, **__: None,
+        exceptions=SimpleNamespace(**errors),
+        util=SimpleNamespace(scheduling_strategies=strategies),
+    )
+    monkeypatch.setattr(cluster, "import_ray", lambda: ray)
+    plan = plan_actors([ONE, TWO], actors=None, gpus=0, workers=None)
+    assert cluster.survey([ONE, TWO], plan, precision="auto", samples=[]) == ([TWO], "fp32")
+    dead.add(TWO.id)
     with pytest.raises(ConfigError, match="every node has left the cluster"):
-        judge({ONE: {"gone": True}})
+        cluster.survey([ONE, TWO], plan, precision="auto", samples=[])
 
 
 def test_builds_of_one_version_of_torch_go_together(monkeypatch: pytest.MonkeyPatch) -> None:

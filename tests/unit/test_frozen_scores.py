@@ -153,6 +153,17 @@ def test_a_second_run_computes_nothing_and_says_the_same(tmp_path: Path, monkeyp
         scores.main([str(model), *arguments, "-o", str(second)])
 
 
+def test_moments_over_time(tmp_path: Path) -> None:
+    scores, model = module("scores"), str(small_folder(tmp_path / "model"))
+    clips = [np.random.default_rng(seed).normal(0, 0.1, 1600 * (seed + 1)).astype(np.float32) for seed in range(2)]
+    plain = scores.trained(model, "fp32")
+    both = scores.trained(model, "fp32", deviations=True)
+    rows, width = both.embed(clips), plain.embed(clips).shape[1]
+    assert rows.shape == (2, 2 * width) and both.identity != plain.identity
+    np.testing.assert_allclose(rows[:, :width], plain.embed(clips), rtol=1e-5)
+    assert (rows[:, width:] > 0).all()
+
+
 def test_a_set_that_is_not_there_is_named(tmp_path: Path) -> None:
     for name in module("sets").SETS:
         with pytest.raises(ConfigError, match=str(tmp_path)):

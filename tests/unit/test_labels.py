@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from musicpase.cli.cluster_labels import labels_of
 from musicpase.downstream.label_files import check_labels, read_labels, write_labels
 from musicpase.downstream.labels import Labeller
 from musicpase.errors import OutputError
@@ -90,6 +91,21 @@ def test_nor_are_those_beside_them(tmp_path: Path, output: str, name: str, conte
     (tmp_path / name).write_text(content)
     with pytest.raises(OutputError, match=f"{name} holds something else"):
         check_labels(tmp_path / output, [])
+
+
+def test_shards_have_a_row_for_each_label(tiny: Path) -> None:
+    """And one without a label for a vector without any."""
+    labeller = Labeller.new(make_head(tiny, "multi"), threshold=0.9)
+    vectors = np.random.default_rng(0).normal(0, 1, (40, 32)).astype(np.float32)
+    given = labeller.label(vectors)
+    assert {len(labels) for labels in given} >= {0, 1, 2}
+    content = labels_of(labeller, 32)
+    counts, columns = content.make(vectors)
+    assert content.width == 32 and [name for name, _ in content.fields] == list(columns)
+    lines = list(zip(columns["label"].to_pylist(), columns["probability"].to_pylist(), strict=True))
+    none: list[tuple[str | None, float | None]] = [(None, None)]
+    assert lines == [line for labels in given for line in [*labels] or none]
+    assert counts.tolist() == [max(1, len(labels)) for labels in given]
 
 
 def test_nor_are_embeddings(tmp_path: Path) -> None:

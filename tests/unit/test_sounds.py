@@ -14,6 +14,7 @@ from musicpase.downstream import sounds as kept
 from musicpase.downstream import vectors
 from musicpase.downstream.sounds import content_of, keep_sounds, read_sounds
 from musicpase.downstream.vectors import Representation, embed_clips
+from musicpase.errors import OutputError
 from musicpase.labelled import Clip
 from musicpase.versions import versions
 
@@ -97,6 +98,16 @@ def test_vectors_are_computed_once(clips: list[Clip], tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:100])
     embed_clips(clips, made, cache, workers=0)
     assert sum(calls) == 12
+    for path in cache.rglob("*.npz"):  # as if its content were encrypted
+        content = bytearray(path.read_bytes())
+        content[content.find(b"PK\x01\x02") + 8] |= 1
+        path.write_bytes(content)
+    embed_clips(clips, made, cache, workers=0)
+    assert sum(calls) == 16
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError):
+        embed_clips(clips, made, tmp_path / "file", workers=0)
+    assert sum(calls) == 16
 
 
 def test_another_clip_alone_is_computed(clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
