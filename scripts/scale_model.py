@@ -8,7 +8,11 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Node", "Outcome", "Rates", "Track", "bound", "simulate"]
+__all__ = ["Node", "Outcome", "Rates", "Track", "bound", "computed_seconds", "simulate"]
+
+# Of `musicpase.inference.engine`:
+GAP_S = 0.06  # between two files on a strip
+ROOM_S = 0.3  # by which a strip for several is longer
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,10 @@ class Rates:
         decode: x real time of one core.
         decode_overhead_s: of one file, on its core: opening, probing, handing over.
         encode: x real time of one device.
-        encode_overhead_s: of one file on the device's thread: pooling, journal.
+        encode_overhead_s: of one file on the device's thread: handing over, pooling, journal.
         start_s: of a node, once: interpreter, weights, first use of the device.
         finish_s: of a run, once: index and matrix.
+        strip_s: seconds of audio that a device computes at once, whether it has them or not; 0: any number.
     """
 
     decode: float
@@ -38,6 +43,7 @@ class Rates:
     encode_overhead_s: float
     start_s: float
     finish_s: float = 0.0
+    strip_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,13 +69,13 @@ def simulate(tracks: Sequence[Track], node: Node, rates: Rates) -> Outcome:
     decoders, devices = [0.0] * node.decoders, [0.0] * node.devices
     work = dict.fromkeys(("link", "decoding", "encoding"), 0.0)
     end = 0.0
-    for track in tracks:
+    for track, computed_s in zip(tracks, computed_seconds(tracks, rates.strip_s), strict=True):
         fetch = track.size / node.link
         link += fetch
         decode = track.duration_s / rates.decode + rates.decode_overhead_s
         decoded = max(link, heapq.heappop(decoders)) + decode
         heapq.heappush(decoders, decoded)
-        encode = track.duration_s / rates.encode + rates.encode_overhead_s
+        encode = computed_s / rates.encode + rates.encode_overhead_s
         # A long track is encoded while it is decoded: the device can begin at once and is done after both are.
         encoded = max(max(decoded - decode, heapq.heappop(devices)) + encode, decoded)
         heapq.heappush(devices, encoded)
@@ -79,6 +85,28 @@ def simulate(tracks: Sequence[Track], node: Node, rates: Rates) -> Outcome:
     units = {"link": 1, "decoding": node.decoders, "encoding": node.devices}
     busy = {name: work[name] / units[name] / end if end else 0.0 for name in work}
     return Outcome(rates.start_s + end + rates.finish_s, busy)
+
+
+def computed_seconds(tracks: Sequence[Track], strip_s: float) -> list[float]:
+    """Seconds of audio that a device computes when it takes each track: whole strips of it, and a strip of rests.
+
+    What is left of a track waits until the rests of others fill a strip; see `musicpase.inference.batching`.
+    """
+    if not strip_s:
+        return [track.duration_s for track in tracks]
+    found, filled = [], 0.0
+    for track in tracks:
+        whole, rest = divmod(track.duration_s, strip_s)
+        seconds = whole * strip_s
+        if rest:
+            if filled and filled + GAP_S + rest > strip_s + ROOM_S:
+                seconds += strip_s + ROOM_S
+                filled = 0.0
+            filled += rest + (GAP_S if filled else 0.0)
+        found.append(seconds)
+    if filled:
+        found[-1] += strip_s + ROOM_S
+    return found
 
 
 def bound(count: float, mean: Track, node: Node, rates: Rates, nodes: int = 1) -> tuple[str, float]:

@@ -22,11 +22,11 @@ import numpy as np
 import soundfile
 import torch
 from benchmark_page import PAGE, table, write_section
-from scale_model import Node, Rates, Track, bound, simulate
+from scale_model import Node, Rates, Track, bound, computed_seconds, simulate
 
 from musicpase import audio
 from musicpase.config import SAMPLE_RATE, EncoderConfig
-from musicpase.inference.encoder import load_encoder
+from musicpase.inference.encoder import STRIP_SECONDS, load_encoder
 from musicpase.nn import PASEPlus
 
 SCALE = PAGE.with_name("scale.md")
@@ -37,6 +37,7 @@ MIXES = {  # seconds of each file
     "mixed": [float(s) for s in np.random.default_rng(0).lognormal(2.0, 1.0, 60).clip(1, 90)],
 }
 CALIBRATION = ([30.0] * 4, [1.0] * 120)  # few long ones tell rates, many short ones overheads
+STRIP_S = STRIP_SECONDS["cpu"]
 TRACK = Track(240.0, 7_700_000)  # four minutes of mp3 at 256 kbit/s
 LIBRARIES = (1e4, 1e6, 1e8)
 
@@ -62,12 +63,13 @@ def measure(rounds: int) -> None:
         decode, decode_overhead = solve(CALIBRATION, [decode_seconds(paths, rounds) for paths in sets])
         stages, runs = [], []
         for label, model in (("paseplus-music", "paseplus-music"), ("tiny", str(tiny))):
-            encode, encode_overhead = solve(
-                CALIBRATION, [encode_seconds(model, lengths, rounds) for lengths in CALIBRATION]
-            )
+            encode = sum(CALIBRATION[0]) / encode_seconds(model, CALIBRATION[0], rounds)
             start = statistics.median(embed_seconds(sets[1][:1], model) for _ in range(rounds))
-            rates = Rates(decode, decode_overhead, encode, encode_overhead, start)
-            stages.append([f"encoding, {label}", f"{encode:.0f}", f"{1000 * encode_overhead:.1f}", f"{start:.1f}"])
+            many = statistics.median(embed_seconds(sets[1], model) for _ in range(rounds))
+            strips = sum(computed_seconds([Track(seconds, 0) for seconds in CALIBRATION[1]], STRIP_S)) / encode
+            overhead = max(0.0, many - start - strips) / len(CALIBRATION[1])
+            rates = Rates(decode, decode_overhead, encode, overhead, start, strip_s=STRIP_S)
+            stages.append([f"encoding, {label}", f"{encode:.0f}", f"{1000 * overhead:.1f}", f"{start:.1f}"])
             for mix, lengths in MIXES.items():
                 paths = make_files(folder / mix, lengths)
                 tracks = [Track(seconds, path.stat().st_size) for seconds, path in zip(lengths, paths, strict=True)]
@@ -77,10 +79,12 @@ def measure(rounds: int) -> None:
                 runs.append([label, mix, f"{sum(lengths):.0f}", f"{found:.1f}", f"{predicted:.1f}", deviation])
     stages.insert(0, ["decoding FLAC", f"{decode:.0f}", f"{1000 * decode_overhead:.1f}", ""])
     text = (
-        f"{table(['stage alone, one thread', 'x real time', 'and per file [ms]', 'start of a run [s]'], stages)}\n"
+        f"{table(['stage, one thread', 'x real time', 'and per file [ms]', 'start of a run [s]'], stages)}\n"
         f"{table(['encoder', 'files', 'audio [s]', 'measured [s]', 'predicted [s]', 'deviation'], runs)}\n"
-        "A run has one decoding process and one encoding thread. It is predicted from the stages alone, which were "
-        f"measured on other files. Medians of {rounds} rounds."
+        "A run has one decoding process and one encoding thread. Its prediction uses nothing but the upper table, "
+        f"which was measured on other files: rates on {len(CALIBRATION[0])} of {CALIBRATION[0][0]:g} s, what a file "
+        f"costs on {len(CALIBRATION[1])} of {CALIBRATION[1][0]:g} s (for encoding: what a run with these takes "
+        f"beyond the start and its strips). Medians of {rounds} rounds."
     )
     write_section("simulation", "Predicted and measured", text, SCALE)
 

@@ -49,6 +49,19 @@ def test_more_of_anything_is_never_slower_and_no_resource_works_more_than_all_th
         assert better.seconds <= base.seconds + 1e-9
 
 
+def test_strips_cost_the_same_however_full_they_are(model: Any) -> None:
+    def computed(*seconds: float) -> list[float]:
+        return model.computed_seconds([model.Track(s, 1) for s in seconds], 5.0)  # type: ignore[no-any-return]
+
+    assert computed(10.0, 5.0) == [10.0, 5.0]
+    assert computed(2.0) == pytest.approx([5.3])
+    assert computed(2.0, 2.0, 2.0) == pytest.approx([0, 0, 5.3 + 5.3])  # the third does not fit
+    assert computed(1.0, 1.0, 1.0, 1.0, 1.0) == pytest.approx([0, 0, 0, 0, 5.3])
+    assert computed(12.0, 3.5, 7.0) == pytest.approx([10, 5.3, 5 + 5.3 + 5.3])
+    long = model.simulate([model.Track(500.0, 1)] * 20, model.Node(1, 1), rates(model, strip_s=5.0))
+    assert long == model.simulate([model.Track(500.0, 1)] * 20, model.Node(1, 1), rates(model))
+
+
 def test_the_closed_form_is_the_limit_of_many_tracks(model: Any) -> None:
     track, some = model.Track(240.0, 8_000_000), rates(model, decode_overhead_s=0.01)
     for node in (model.Node(16, 8), model.Node(1, 8), model.Node(16, 8, link=1e7)):
