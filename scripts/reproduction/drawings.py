@@ -96,6 +96,9 @@ def draw_sizes(panels: Mapping[str, Mapping[str, Sequence[Result]]]) -> Figure:
                 label=name,
             )
         axes.set_xscale("log")
+        every = sorted({result.train_size for results in lines.values() for result in results})
+        axes.set_xticks(every, [f"{size:.0f}" for size in every])
+        axes.minorticks_off()
         axes.set_xlabel("train clips", fontsize=8)
         finish(axes, task, "macro-F1")
     figure.legend(*axes_of[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
