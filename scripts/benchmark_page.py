@@ -2,6 +2,7 @@
 
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ TITLE = "# Benchmarks\n\nEvery section is written by the command that stands in 
 
 def write_section(name: str, title: str, body: str, path: Path = PAGE, page_title: str = TITLE) -> None:
     """Replace section `name` of a page, or append it; say which command made it, where and of which version."""
-    command = " ".join(["python", *sys.argv])
+    command = shlex.join(["python", *sys.argv])
     revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     text = (
         f"<!-- begin {name} -->\n## {title}\n\n`{command}` at {revision.stdout.strip() or 'an unknown revision'}, "

@@ -32,7 +32,7 @@ def draw_points(panels: Mapping[str, Mapping[tuple[str, str], Result]], hollow: 
             axes.errorbar(
                 x,
                 result.mean,
-                yerr=result.std,
+                yerr=result.std or 0.0,
                 fmt=MARKERS[number],
                 color=colour,
                 markerfacecolor="white" if scenario in hollow else colour,
@@ -89,7 +89,7 @@ def draw_sizes(panels: Mapping[str, Mapping[str, Sequence[Result]]]) -> Figure:
             sizes, means = [r.train_size for r in results], [r.mean for r in results]
             axes.errorbar(
                 *(sizes, means),
-                yerr=[r.std for r in results],
+                yerr=[r.std or 0.0 for r in results],
                 fmt=f"{MARKERS[number]}-",
                 color=COLOURS[number],
                 capsize=3,

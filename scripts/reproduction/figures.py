@@ -159,7 +159,7 @@ def fig8(laboratory: Laboratory) -> Drawn:
     }
     claims = [Claim("fine-tuning overtakes the frozen encoder as labels grow more", ahead)]
     sizes = [f"{result.train_size:.0f}" for result in frozen]
-    rows = [[s, *(f"{r.mean:.3f} ± {r.std:.3f}" for r in results)] for s, results in lines.items()]
+    rows = [[s, *map(shown, results)] for s, results in lines.items()]
     numbers = f"{table(['train clips', *sizes], rows)}\n\n{comparisons(claims)}\n"
     return Drawn(draw_sizes({TASKS[task]: lines}), claims, numbers)
 
@@ -182,11 +182,13 @@ def compare(
 
 def tables(panels: Panels, claims: Sequence[Claim]) -> str:
     """Means and deviations, a line per encoder and scenario, a column per task; then the comparisons."""
-    rows = [
-        [*cell, *(f"{of_task[cell].mean:.3f} ± {of_task[cell].std:.3f}" for of_task in panels.values())]
-        for cell in next(iter(panels.values()))
-    ]
+    rows = [[*cell, *(shown(of_task[cell]) for of_task in panels.values())] for cell in next(iter(panels.values()))]
     return f"{table(['encoder', 'scenario', *panels], rows)}\n\n{comparisons(claims)}\n"
+
+
+def shown(result: Result) -> str:
+    """Mean and deviation; a single trial has none."""
+    return f"{result.mean:.3f}" + ("" if result.std is None else f" ± {result.std:.3f}")
 
 
 def comparisons(claims: Sequence[Claim]) -> str:

@@ -33,13 +33,13 @@ class Result:
 
     Attributes:
         mean: over trials.
-        std: over trials; 0 for a single one.
+        std: over trials; None for a single one.
         train_size: clips that were trained on.
         confusion: row-normalised.
     """
 
     mean: float
-    std: float
+    std: float | None
     train_size: float
     confusion: list[list[float]]
 
@@ -103,7 +103,7 @@ class Laboratory:
         return [
             Result(
                 level["metrics"][report["metric"]]["mean"],
-                level["metrics"][report["metric"]]["std"] or 0.0,
+                level["metrics"][report["metric"]]["std"],
                 level["train_size"],
                 level["confusion"],
             )
