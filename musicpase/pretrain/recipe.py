@@ -106,7 +106,9 @@ class TrainingRecipe:
     warmup_steps: int = 0
     """Steps over which the rate rises from 0."""
     schedule: str = "constant"
-    """`constant`, or `cosine`: down to 0 at the end of the phase."""
+    """`constant`, or `cosine`: down to 0 at the end of the cycle."""
+    cycles: int = 1
+    """Equal shares of a phase, each of which begins again with warm-up and schedule, and goes on with the weights."""
     clip_norm: float = 0.0
     """Gradients are scaled down to this L2 norm; 0: never."""
     weight_decay: float = 0.0
@@ -123,7 +125,7 @@ class TrainingRecipe:
     """Steps between checkpoints; there is one after every epoch as well."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "checkpoint_steps"):
+        for name in ("epochs", "batch_size", "cycles", "checkpoint_steps"):
             _at_least(f"training.{name}", getattr(self, name), 1)
         for name in ("seed", "warmup_steps", "clip_norm", "weight_decay", "patience"):
             _at_least(f"training.{name}", getattr(self, name), 0)

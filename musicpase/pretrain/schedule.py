@@ -13,11 +13,19 @@ def learning_rate(step: int, steps: int, recipe: TrainingRecipe) -> float:
     Args:
         step: counted from 0 over the phase.
         steps: of the whole phase.
-        recipe: rate at its highest, warm-up and shape.
+        recipe: rate at its highest, warm-up, shape and cycles.
 
     Returns:
-        It rises in a line over the warm-up, then stays, or falls as half a cosine to 0 at `steps`.
+        It rises in a line over the warm-up, then stays, or falls as half a cosine to 0 at the end of the cycle: the
+        phase, or the share of it after which all this begins again (warm restarts, Loshchilov & Hutter 2017,
+        arXiv 1608.03983).
     """
+    length = math.ceil(steps / recipe.cycles)
+    cycle = min(step // length, recipe.cycles - 1)
+    return _within_cycle(step - cycle * length, length, recipe)
+
+
+def _within_cycle(step: int, steps: int, recipe: TrainingRecipe) -> float:
     if step < recipe.warmup_steps:
         return recipe.learning_rate * (step + 1) / recipe.warmup_steps
     if recipe.schedule == "constant":

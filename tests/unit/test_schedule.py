@@ -46,3 +46,20 @@ def test_it_depends_on_the_step_alone() -> None:
     forwards = [learning_rate(step, 20, recipe) for step in range(20)]
     backwards = [learning_rate(step, 20, recipe) for step in reversed(range(20))]
     assert forwards == backwards[::-1]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_every_cycle_is_the_schedule_of_a_shorter_phase(schedule: str) -> None:
+    once = rates(40, warmup_steps=4, schedule=schedule)
+    assert rates(120, warmup_steps=4, schedule=schedule, cycles=3) == once * 3
+
+
+def test_cycles_that_do_not_divide_the_phase_end_with_a_short_one() -> None:
+    found = rates(10, schedule="cosine", cycles=3)
+    assert found[:4] == found[4:8] == rates(4, schedule="cosine")
+    assert found[8:] == found[:2]
+
+
+def test_the_rate_stays_at_nothing_after_the_last_cycle() -> None:
+    recipe = TrainingRecipe(schedule="cosine", cycles=2)
+    assert learning_rate(100, 100, recipe) == learning_rate(101, 100, recipe) == 0.0
