@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from musicpase.pretrain.corpus import Corpus
 from musicpase.pretrain.curves import CURVES
 from musicpase.pretrain.log import LOG, PROBE, TENSORBOARD
 from musicpase.pretrain.model import Pretraining
-from musicpase.pretrain.recipe import Recipe
+from musicpase.pretrain.recipe import Recipe, build_recipe
+from musicpase.pretrain.schedule import prolongs
 from musicpase.pretrain.store import lock
 from musicpase.versions import versions
 from musicpase.weights import save_folder
@@ -28,6 +30,9 @@ __all__ = ["MODEL", "RUN", "open_run", "save_model"]
 RUN = "run.json"
 """The resolved recipe, git revision, corpus fingerprint and package versions."""
 
+_CODE = ("git_revision", "versions")
+"""What of it says by which code the run was made."""
+
 MODEL = "model"
 """Folder of the weights: what `load_encoder` and `musicpase embed --model` take."""
 
@@ -37,6 +42,7 @@ def open_run(folder: Path, recipe: Recipe, corpus: Corpus, *, resume: bool, over
     """Make the folder of a run, or check that it is this one's; no other process may have it while this lasts.
 
     A run that has no checkpoint yet has nothing to go on with or to lose: it begins anew, whatever its recipe was.
+    One that has may go on by a recipe with more epochs, if so far that would have done the same.
 
     Args:
         folder: of the run.
@@ -52,16 +58,15 @@ def open_run(folder: Path, recipe: Recipe, corpus: Corpus, *, resume: bool, over
     goes_on = (folder / RUN).exists() and (folder / CHECKPOINT).exists() and not overwrite
     if goes_on and not resume:
         raise ConfigError(f"{folder} holds a run: continue it with --resume, or replace it with --overwrite")
-    identity = json.loads(json.dumps({"recipe": asdict(recipe), "corpus": corpus.fingerprint}))
+    record = {"recipe": asdict(recipe), "corpus": corpus.fingerprint, **_about(corpus)}
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         if goes_on:
-            _check_identity(folder, identity)
+            record = _continued(folder, recipe, record)
         else:
             _clear(folder)
-    if not goes_on:
-        write_atomic(folder / RUN, json.dumps(identity | _about(corpus), indent=2).encode() + b"\n")
+    write_atomic(folder / RUN, json.dumps(record, indent=2).encode() + b"\n")
     with _alone(folder):
         yield
 
@@ -89,22 +94,30 @@ def _about(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def _check_identity(folder: Path, identity: dict[str, Any]) -> None:
-    """Whether the run that is there is the one that is asked for; the message names the first difference."""
+def _continued(folder: Path, recipe: Recipe, now: dict[str, Any]) -> dict[str, Any]:
+    """What is written of a run that goes on: its first record, the recipe of now, and by which code it went on.
+
+    Raises:
+        ConfigError: the run that is there is not the one that is asked for; the message names the first difference.
+    """
     try:
-        found = json.loads((folder / RUN).read_text("utf-8"))
+        record: dict[str, Any] = json.loads((folder / RUN).read_text("utf-8"))
+        found = build_recipe(record["recipe"])
         differences = [
-            f"another recipe ({section}.{key} was {found['recipe'][section].get(key)!r}, now it is {value!r})"
-            for section, values in identity["recipe"].items()
+            f"another recipe ({section}.{key} was {value!r}, now it is {now['recipe'][section][key]!r})"
+            for section, values in asdict(found).items()
             for key, value in values.items()
-            if found["recipe"][section].get(key) != value
+            if now["recipe"][section][key] != value and not prolongs(recipe, found)
         ]
-        if found["corpus"] != identity["corpus"]:
+        if record["corpus"] != now["corpus"]:
             differences.append("another corpus")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        made_by = [{key: each[key] for key in _CODE} for each in (record, *record.get("continued_by", ()), now)]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ConfigError) as error:
         differences = [f"a damaged {RUN} ({type(error).__name__})"]
     if differences:
         raise ConfigError(f"{folder} holds a run with {differences[0]}: use another folder, or --overwrite")
+    later = [code for before, code in pairwise(made_by) if code != before]
+    return record | {"recipe": now["recipe"]} | ({"continued_by": later} if later else {})
 
 
 def _clear(folder: Path) -> None:

@@ -1,10 +1,11 @@
 """The learning rate, as a pure function of the step."""
 
 import math
+from dataclasses import replace
 
-from musicpase.pretrain.recipe import TrainingRecipe
+from musicpase.pretrain.recipe import Recipe, TrainingRecipe
 
-__all__ = ["learning_rate"]
+__all__ = ["learning_rate", "prolongs"]
 
 
 def learning_rate(step: int, steps: int, recipe: TrainingRecipe) -> float:
@@ -32,3 +33,15 @@ def _within_cycle(step: int, steps: int, recipe: TrainingRecipe) -> float:
         return recipe.learning_rate
     done = (step - recipe.warmup_steps) / max(1, steps - recipe.warmup_steps)
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def prolongs(longer: Recipe, shorter: Recipe) -> bool:
+    """Whether one recipe only adds epochs to the other: all rates up to there are the same."""
+    after, before = longer.training, shorter.training
+    as_short = replace(after, epochs=before.epochs, cycles=before.cycles)
+    if replace(longer, training=as_short) != shorter or after.epochs <= before.epochs:
+        return False
+    if after.cycles == before.cycles == 1 and after.schedule == "constant":
+        return True
+    first_phase = longer.weighting.mode == "reweighted"  # it would have the cycles, and not the epochs
+    return not first_phase and after.epochs * before.cycles == before.epochs * after.cycles

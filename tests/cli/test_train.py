@@ -17,6 +17,7 @@ import torch
 
 from musicpase.pretrain.corpus import Corpus
 from musicpase.pretrain.recipe import read_recipe
+from musicpase.pretrain import run as run_module
 from musicpase.pretrain.run import open_run
 from tests.cli.conftest import Run, interruptible, tone
 from tests.small_runs import narrow, results, rows, small_tracks, state_of, write_corpus, write_labels, write_recipe
@@ -143,6 +144,47 @@ def test_a_run_is_not_replaced_unasked(run: Run, tmp_path: Path) -> None:
     (tmp_path / "run" / "run.json").write_text("{}")
     outcome = run("train", "other.toml", "-o", "run", "--resume")
     assert (outcome.code, "a damaged run.json (KeyError)" in outcome.err) == (2, True)
+
+
+def test_a_run_that_has_ended_goes_on_for_more_epochs(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = {"schedule": "cosine", "warmup_steps": 2}
+    write_recipe(tmp_path / "short.toml", training={**training, "epochs": 1})
+    write_recipe(tmp_path / "long.toml", training={**training, "epochs": 3, "cycles": 3})
+    write_recipe(tmp_path / "slow.toml", training={**training, "epochs": 3})
+    write_labels(tmp_path / "tones")
+    probe = ("--probe", "tones/labels.csv", "--quiet")
+    assert run("train", "long.toml", "-o", "whole", *probe).code == 0
+    assert run("train", "short.toml", "-o", "run", *probe).code == 0
+    first = json.loads((tmp_path / "run" / "run.json").read_text())
+    outcome = run("train", "slow.toml", "-o", "run", "--resume", *probe)
+    assert (outcome.code, "(training.epochs was 1, now it is 3)" in outcome.err) == (2, True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "versions", lambda: {"musicpase": "9.9"})
+        assert run("train", "long.toml", "-o", "run", "--resume", *probe).code == 0
+    assert results(tmp_path / "run") == results(tmp_path / "whole")
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert about["recipe"] == json.loads((tmp_path / "whole" / "run.json").read_text())["recipe"]
+    assert about["versions"] == first["versions"]
+    went_on = {"git_revision": first["git_revision"], "versions": {"musicpase": "9.9"}}
+    assert about["continued_by"] == [went_on]
+    assert run("train", "short.toml", "-o", "run", "--resume", *probe).code == 2  # what is done stays done
+    assert run("train", "long.toml", "-o", "run", "--resume", *probe).code == 0
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert about["continued_by"][0] == went_on
+    assert about["continued_by"][1:] == [{key: first[key] for key in ("git_revision", "versions")}]
+
+
+def test_a_run_of_an_older_version_goes_on(run: Run, tmp_path: Path) -> None:
+    assert run("train", "small.toml", "-o", "run", "--quiet").code == 0
+    path = tmp_path / "run" / "run.json"
+    about = json.loads(path.read_text())
+    del about["recipe"]["training"]["cycles"]  # a key that it did not have yet, at what is its default now
+    path.write_text(json.dumps(about))
+    assert run("train", "small.toml", "-o", "run", "--resume", "--quiet").code == 0
+    assert json.loads(path.read_text())["recipe"]["training"]["cycles"] == 1
 
 
 def test_a_run_without_a_checkpoint_begins_anew(run: Run, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from musicpase.pretrain.recipe import TrainingRecipe
-from musicpase.pretrain.schedule import learning_rate
+from musicpase.pretrain.recipe import Recipe, TrainingRecipe, build_recipe
+from musicpase.pretrain.schedule import learning_rate, prolongs
 
 
 def rates(steps: int, **settings: Any) -> list[float]:
@@ -63,3 +63,44 @@ def test_cycles_that_do_not_divide_the_phase_end_with_a_short_one() -> None:
 def test_the_rate_stays_at_nothing_after_the_last_cycle() -> None:
     recipe = TrainingRecipe(schedule="cosine", cycles=2)
     assert learning_rate(100, 100, recipe) == learning_rate(101, 100, recipe) == 0.0
+
+
+def recipe_of(epochs: int, cycles: int = 1, schedule: str = "cosine", mode: str = "equal", **more: Any) -> Recipe:
+    training = {"epochs": epochs, "cycles": cycles, "schedule": schedule, "warmup_steps": 3, **more}
+    return build_recipe({"training": training, "weighting": {"mode": mode}})
+
+
+@pytest.mark.parametrize(
+    ("longer", "shorter"),
+    [
+        (recipe_of(14, 2), recipe_of(7)),
+        (recipe_of(10, 4), recipe_of(5, 2)),
+        (recipe_of(14, 2, "constant"), recipe_of(7, 1, "constant")),
+        (recipe_of(9, 1, "constant"), recipe_of(7, 1, "constant")),
+        (recipe_of(9, 1, "constant", "reweighted"), recipe_of(7, 1, "constant", "reweighted")),
+    ],
+)
+def test_a_recipe_that_only_adds_epochs_has_the_rates_of_the_shorter_one(longer: Recipe, shorter: Recipe) -> None:
+    assert prolongs(longer, shorter)
+    assert not prolongs(shorter, longer)
+    begun = [learning_rate(step, longer.training.epochs * 5, longer.training) for step in range(7 * 5)]
+    whole = [learning_rate(step, shorter.training.epochs * 5, shorter.training) for step in range(7 * 5)]
+    steps = shorter.training.epochs * 5
+    assert begun[:steps] == whole[:steps]
+
+
+@pytest.mark.parametrize(
+    ("other", "shorter"),
+    [
+        (recipe_of(7), recipe_of(7)),
+        (recipe_of(14), recipe_of(7)),  # the rate would have fallen more slowly
+        (recipe_of(14, 3), recipe_of(7)),
+        (recipe_of(14, 2, "constant"), recipe_of(7)),
+        (recipe_of(14, 2, seed=1), recipe_of(7)),
+        (recipe_of(14, 2, mode="uncertainty"), recipe_of(7)),
+        (recipe_of(14, 2, mode="reweighted"), recipe_of(7, mode="reweighted")),  # its first phase would have cycles
+        (recipe_of(9, 2, "constant"), recipe_of(7, 1, "constant")),  # the warm-up comes again
+    ],
+)
+def test_any_other_recipe_does_not(other: Recipe, shorter: Recipe) -> None:
+    assert not prolongs(other, shorter)
