@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
+from musicpase.pretrain import run as run_module
 from musicpase.pretrain.corpus import Corpus
 from musicpase.pretrain.recipe import read_recipe
-from musicpase.pretrain import run as run_module
 from musicpase.pretrain.run import open_run
 from tests.cli.conftest import Run, interruptible, tone
 from tests.small_runs import narrow, results, rows, small_tracks, state_of, write_corpus, write_labels, write_recipe
