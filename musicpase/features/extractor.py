@@ -1,7 +1,6 @@
 """All targets of a batch in one pass that shares the spectra; and a function for each."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from musicpase.features.harmony import Chroma
 from musicpase.features.rhythm import Tempogram
 from musicpase.features.spectrum import MelSpectrum, Mfcc, PowerSpectrum, power_to_db
 from musicpase.features.voicing import Prosody
+from musicpase.precision import exact_float32
 
 __all__ = ["FEATURES", "Features", "chroma", "lps", "mfcc", "prosody", "tempogram"]
 
@@ -70,7 +70,7 @@ class Features(nn.Module):
             AudioError: if the waveform is too short, not finite, not float32 or of another rate.
         """
         check_waveform(waveform, sample_rate, self.config)
-        with _full_precision(waveform.device.type):
+        with exact_float32, torch.autocast(waveform.device.type, enabled=False):
             found = by_clip(self._spectral, waveform)
             if self.prosody is not None:
                 found["prosody"] = self.prosody(waveform)[..., : self._frames(waveform)]
@@ -97,18 +97,6 @@ class Features(nn.Module):
             if self.tempogram is not None:
                 found["tempogram"] = self.tempogram(mel_db)
         return {name: target[:, : self._frames(waveform)].transpose(1, 2) for name, target in found.items()}
-
-
-@contextmanager
-def _full_precision(device_type: str) -> Iterator[None]:
-    """Switch off what a training step may switch on: autocast and reduced-precision matrix products."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device_type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _one(name: str, waveform: Tensor, sample_rate: int) -> Tensor:

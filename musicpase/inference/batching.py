@@ -53,9 +53,9 @@ class Track:
             if frames == 0:
                 return None
         stop = min(self._end, (first + frames + MARGIN) * HOP_LENGTH)
-        buffer = np.concatenate(self._blocks)
+        buffer = self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks)
         begin = max(first - MARGIN, 0) * HOP_LENGTH
-        samples = buffer[begin - self._begin : stop - self._begin]
+        samples = buffer[begin - self._begin : stop - self._begin].copy()  # not a window into hours
         keep_from = max(first + frames - MARGIN, 0) * HOP_LENGTH
         self._blocks = [buffer[keep_from - self._begin :]]
         self._begin = keep_from
@@ -116,7 +116,9 @@ class Batcher:
         """Run the engine; None, and shorter strips from now on, if the device has no memory for this one."""
         try:
             return self.engine(pieces)  # type: ignore[no-any-return]
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             if self.engine.frames < 4 * MARGIN:
                 raise ModelError(
                     f"{self.engine.device} has no memory left for {self.engine.frames / 100:g} s of audio: "
@@ -125,6 +127,12 @@ class Batcher:
         # Outside of the handler, where the failed strip's tensors are free.
         self.engine.frames //= 2
         return None
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device had no memory: torch has an error for it, and the libraries below have messages."""
+    signs = ("out of memory", "unable to find an engine", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
 
 
 def split(piece: Piece, frames: int) -> list[Piece]:

@@ -1,12 +1,10 @@
 """Which device to compute on, and in which precision."""
 
-import threading
-
 import torch
 
 from musicpase.errors import ConfigError
 
-__all__ = ["DTYPES", "exact_convolutions", "pick_device", "pick_devices", "pick_precision"]
+__all__ = ["DTYPES", "pick_device", "pick_devices", "pick_precision"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -38,7 +36,8 @@ def pick_devices(names: str) -> list[torch.device]:
     devices = [pick_device(name.strip()) for name in names.split(",")]
     if len({device.type for device in devices}) > 1:
         raise ConfigError(f"--device {names}: devices of different kinds give different rows: name those of one kind")
-    if len(set(devices)) < len(devices) and devices[0].type != "cpu":
+    places = {(device.type, device.index or 0) for device in devices}  # cuda is cuda:0
+    if len(places) < len(devices) and devices[0].type != "cpu":
         raise ConfigError(f"--device {names}: a device is named twice")
     return devices
 
@@ -57,37 +56,9 @@ def pick_precision(name: str, device: torch.device) -> str:
 def has_bf16(device: torch.device) -> bool:
     """Whether matrix products in bf16 run on instructions made for it (emulated, they are slower than fp32)."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        with torch.cuda.device(device):  # it asks about the current one
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(bool(getattr(torch.cpu, flag, bool)()) for flag in flags)
     return False
-
-
-class _ExactConvolutions:
-    """A context in which float32 convolutions on CUDA are float32: by default cuDNN computes in TF32, 3 digits fewer.
-
-    The switch belongs to the process, and several devices compute in threads: the first to enter turns it, the last
-    to leave turns it back.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._before = True
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._before = torch.backends.cudnn.allow_tf32
-                torch.backends.cudnn.allow_tf32 = False
-            self._inside += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                torch.backends.cudnn.allow_tf32 = self._before
-
-
-exact_convolutions = _ExactConvolutions()

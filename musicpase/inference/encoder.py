@@ -27,6 +27,9 @@ __all__ = ["STRIP_SECONDS", "Encoder", "load_encoder"]
 # Seconds of audio that are computed at once. A CPU is as fast at 4 s as at 10 (0.5 s: two thirds of it), and memory
 # above 32 MB for one activation would be fetched anew from the system on every strip. 5 s divides clips of 5, 10 and
 # 30 s. A GPU wants thousands of frames per matrix product.
+LONGEST_STRIP_S = 2000
+"""Beyond it a layer has more than 2^31 numbers, for which CUDA libraries have other, slower or no code."""
+
 STRIP_SECONDS = {"cpu": 5.0, "cuda": 120.0, "mps": 30.0}
 
 
@@ -266,6 +269,6 @@ def load_encoder(
 def strip_seconds(seconds: float | None, device: str) -> float:
     """Seconds of audio computed at once: as asked for, within reason, or the default of a device."""
     seconds = STRIP_SECONDS[device] if seconds is None else seconds
-    if not 0.25 <= seconds <= 3600:
-        raise ConfigError(f"batch-seconds is {seconds:g}: it must lie between 0.25 and 3600")
+    if not 0.25 <= seconds <= LONGEST_STRIP_S:
+        raise ConfigError(f"batch-seconds is {seconds:g}: it must lie between 0.25 and {LONGEST_STRIP_S}")
     return seconds

@@ -32,11 +32,11 @@ from torch.nn import functional as F
 
 from musicpase.config import HOP_LENGTH, EncoderConfig
 from musicpase.errors import ModelError
-from musicpase.inference.devices import exact_convolutions
 from musicpase.inference.folding import fold_gates, fold_head, fold_norm
 from musicpase.nn import PASE
 from musicpase.nn.blocks import ConvBlock, padding, reflect_index
 from musicpase.nn.qrnn import QRNN, linear_scan
+from musicpase.precision import exact_float32
 
 __all__ = ["MARGIN", "Engine", "Piece"]
 
@@ -109,7 +109,7 @@ class Engine(nn.Module):
             Per piece its hidden rows, `(frames, hidden_dim)` float32 on the engine's device, and the state of the
             recurrence behind its last frame, `(qrnn_dim,)` (empty for an encoder without one).
         """
-        with exact_convolutions:
+        with exact_float32:
             return self._encode(pieces)
 
     def _encode(self, pieces: Sequence[Piece]) -> tuple[list[Tensor], list[Tensor]]:
@@ -117,22 +117,22 @@ class Engine(nn.Module):
         starts = place(pieces, room)
         assert starts is not None, "the pieces do not fit on one strip"
         x = self._lay_out(pieces, starts, room)
-        edges = Edges(pieces, starts, self.device)
+        mirrors, begins, file_begins = self._rows_to_change(pieces, starts, len(x))
         skips: list[Tensor] = []
         first, hop = 0, 1  # of x: position of its first row, samples between its rows
-        length = edges.total_samples
-        for layer in cast(Iterable[ConvLayer], self.layers):
-            edges.mirror(x, first, hop, length, layer.padding)
+        for layer, (target, source) in zip(cast(Iterable[ConvLayer], self.layers), mirrors, strict=True):
+            if len(target):
+                x[target] = x[source]
             x, first = layer(x, first)
             hop *= layer.stride
-            length = (length + sum(layer.padding) - layer.kernel_size) // layer.stride + 1
             if len(skips) < len(self.config.channels) - 1 and self.config.skips:
                 skips.append(mean_per_frame(x, first, HOP_LENGTH // hop, room))
         rows = x[MARGIN - 1 - first :][: room + 1]  # one frame more on the left: the first x_(t-1)
-        top, cell = self._recur(rows, pieces, starts)
+        top, cell = self._recur(rows, begins, file_begins, [piece.state for piece in pieces])
         hidden = torch.cat([top, *skips], dim=1)
         spans = [slice(start - MARGIN, start - MARGIN + p.frames) for start, p in zip(starts, pieces, strict=True)]
-        return [hidden[span] for span in spans], [cell[span.stop - 1] for span in spans]
+        states = [cell[span.stop - 1].clone() for span in spans]  # views would keep all of it
+        return [hidden[span] for span in spans], states
 
     def room(self, pieces: Sequence[Piece]) -> int:
         """Frames on the strip for these pieces: one size for a whole strip's worth of one file, one for the rest."""
@@ -152,22 +152,48 @@ class Engine(nn.Module):
             strip[where : where + len(piece.samples)] = piece.samples
         return strip.to(self.device, non_blocking=True).to(self.dtype)[:, None]
 
-    def _recur(self, x: Tensor, pieces: Sequence[Piece], starts: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def _rows_to_change(
+        self, pieces: Sequence[Piece], starts: Sequence[int], rows: int
+    ) -> tuple[list[tuple[Tensor, Tensor]], Tensor, Tensor]:
+        """All indices of a strip, found on the host and sent in one copy, so that the host never waits for a GPU.
+
+        Returns:
+            For each layer the rows of its input that reflect padding fills, and the rows that it takes them from; the
+            frames at which pieces begin, and those of them at which files do.
+        """
+        edges = Edges(pieces, starts)
+        found: list[Tensor] = []
+        first, hop, length = 0, 1, edges.total_samples
+        for layer in cast(Iterable[ConvLayer], self.layers):
+            found += edges.mirror(first, hop, rows, length, layer.padding)
+            rows, first = layer.output(rows, first)
+            hop *= layer.stride
+            length = (length + sum(layer.padding) - layer.kernel_size) // layer.stride + 1
+        begins = torch.tensor(starts) - MARGIN
+        found += [begins, begins[[piece.first_frame == 0 for piece in pieces]]]
+        packed = torch.cat(found)
+        if self.device.type == "cuda":
+            packed = packed.pin_memory()
+        sizes = [len(part) for part in found]
+        *ours, begins, file_begins = torch.split(packed.to(self.device, non_blocking=True), sizes)
+        return list(zip(ours[::2], ours[1::2], strict=True)), begins, file_begins
+
+    def _recur(
+        self, x: Tensor, begin: Tensor, file_begins: Tensor, before_begin: Sequence[Tensor | None]
+    ) -> tuple[Tensor, Tensor]:
         """QRNN over all pieces at once: `(frames + 1, channels)` to output and cell, `(frames, qrnn_dim)` each."""
         if self.gates is None:
             return x[1:].float(), x.new_zeros(len(x) - 1, 0)
-        begin = torch.tensor([start - MARGIN for start in starts], device=x.device)
-        is_file_start = torch.tensor([piece.first_frame == 0 for piece in pieces], device=x.device)
         now, before = x[1:], x[:-1].clone()
-        before[begin[is_file_start]] = 0
+        before.index_fill_(0, file_begins, 0)
         z, f, o = self.gates(torch.cat([now, before], dim=1)).float().chunk(3, dim=1)
         f = f.sigmoid_()
         drive, decay = f * z.tanh_(), 1 - f
         # A piece starts from its file's state, not from what stands before it on the strip.
         zero = drive.new_zeros(drive.shape[1])
-        states = torch.stack([zero if piece.state is None else piece.state for piece in pieces])
+        states = torch.stack([zero if state is None else state for state in before_begin])
         drive[begin] += decay[begin] * states
-        decay[begin] = 0
+        decay.index_fill_(0, begin, 0)
         cell = scan(decay, drive)
         return o.sigmoid_() * cell, cell
 
@@ -192,6 +218,11 @@ class ConvLayer(nn.Module):
         y = F.conv2d(image, self.weight, self.bias, (1, self.stride))[0, :, 0].t()
         return F.prelu(y, self.slope), first
 
+    def output(self, rows: int, first: int) -> tuple[int, int]:
+        """How many rows come out of so many, and the position of the first."""
+        begin, first = self._align(first)
+        return (rows - begin - self.kernel_size) // self.stride + 1, first
+
     def _align(self, first: int) -> tuple[int, int]:
         """First row to use, so that outputs stand where the padded convolution has them; first output."""
         left = self.padding[0]
@@ -205,24 +236,33 @@ class SincLayer(ConvLayer):
     def __init__(self, block: ConvBlock, stride: int) -> None:
         super().__init__(block, stride)
         filters = self.weight[:, 0, 0]  # (channels, taps)
-        shifted = torch.stack([F.pad(filters, (shift, SHIFTS - 1 - shift)) for shift in range(SHIFTS)])
-        self.weight = nn.Parameter(shifted.flatten(0, 1).t().contiguous())  # (taps + 15, 16 * channels)
+        taps = self.kernel_size + SHIFTS - 1
+        taps += -taps % 8  # tensor cores want rows of 16 bytes
+        shifted = torch.stack([F.pad(filters, (shift, taps - shift - self.kernel_size)) for shift in range(SHIFTS)])
+        self.weight = nn.Parameter(shifted.flatten(0, 1).t().contiguous())  # (taps, 16 * channels)
         self.bias = nn.Parameter(self.bias.repeat(SHIFTS))
 
     def forward(self, x: Tensor, first: int) -> tuple[Tensor, int]:
         """Samples `(time, 1)` in; see `ConvLayer.forward`."""
         begin, first = self._align(first)
         x = x[begin:, 0]
-        taps = len(self.weight)
-        windows = x.as_strided(((len(x) - taps) // SHIFTS + 1, taps), (SHIFTS, 1), x.storage_offset())
+        windows = x.as_strided((self._windows(len(x)), len(self.weight)), (SHIFTS, 1), x.storage_offset())
         y = torch.addmm(self.bias, windows, self.weight).view(-1, len(self.slope))
         return F.prelu(y, self.slope), first
+
+    def output(self, rows: int, first: int) -> tuple[int, int]:
+        """See `ConvLayer.output`; only whole windows count."""
+        begin, first = self._align(first)
+        return self._windows(rows - begin) * SHIFTS, first
+
+    def _windows(self, samples: int) -> int:
+        return (samples - len(self.weight)) // SHIFTS + 1
 
 
 class Edges:
     """The rows around beginnings and ends of files on a strip that reflect padding fills."""
 
-    def __init__(self, pieces: Sequence[Piece], starts: Sequence[int], device: torch.device) -> None:
+    def __init__(self, pieces: Sequence[Piece], starts: Sequence[int]) -> None:
         # Where sample 0 of each file is or would be on the strip; always a multiple of the hop.
         origin = [(start - piece.first_frame) * HOP_LENGTH for piece, start in zip(pieces, starts, strict=True)]
         self.origin = torch.tensor(origin)
@@ -230,12 +270,22 @@ class Edges:
         self.ends = torch.tensor([piece.total_samples is not None for piece in pieces])
         # A file whose end is not in sight counts as endless.
         self.total_samples = torch.tensor([piece.total_samples or 2**62 for piece in pieces])
-        self.device = device
 
-    def mirror(self, x: Tensor, first: int, hop: int, length: Tensor, pads: tuple[int, int]) -> None:
-        """Fill the padding of every file in x, whose rows are `hop` samples apart and begin at `first`."""
+    def mirror(self, first: int, hop: int, rows: int, length: Tensor, pads: tuple[int, int]) -> list[Tensor]:
+        """The padding of every file among rows that are `hop` samples apart.
+
+        Args:
+            first: position of the first row.
+            hop: samples between two.
+            rows: how many there are.
+            length: rows of each file.
+            pads: of the convolution.
+
+        Returns:
+            The rows to fill, and those to fill them with.
+        """
         origin = self.origin // hop - first
-        targets, sources = [], []
+        targets, sources = [origin[:0]], [origin[:0]]
         for where, offset in (
             (self.begins, torch.arange(-pads[0], 0)[None]),
             (self.ends, length[self.ends, None] + torch.arange(pads[1])[None]),
@@ -244,10 +294,9 @@ class Edges:
                 base = origin[where, None]
                 targets.append((base + offset).flatten())
                 sources.append((base + reflect_index(offset, length[where, None])).flatten())
-        if targets:
-            target, source = torch.cat(targets), torch.cat(sources)
-            there = (target >= 0) & (target < len(x))  # the rest is so far out that no frame to keep sees it
-            x[target[there].to(self.device)] = x[source[there].to(self.device)]
+        target, source = torch.cat(targets), torch.cat(sources)
+        there = (target >= 0) & (target < rows)  # the rest is so far out that no frame to keep sees it
+        return [target[there], source[there]]
 
 
 def place(pieces: Sequence[Piece], frames: int) -> list[int] | None:
@@ -272,10 +321,10 @@ def steps(config: EncoderConfig) -> Iterable[tuple[int, int, int]]:
 def mean_per_frame(x: Tensor, first: int, steps: int, frames: int) -> Tensor:
     """Average of every `steps` rows: `(frames, channels)` float32, from the strip's first kept frame on."""
     rows = x[MARGIN * steps - first :][: frames * steps].view(frames, steps, -1)
-    if x.dtype == torch.float32:
-        return rows.mean(1)
+    if x.dtype == torch.float32 or x.device.type != "cpu":
+        return rows.mean(1, dtype=torch.float32)
     # Three times faster than mean() in half precision on a CPU; sums are accumulated in float32 inside.
-    return torch.bmm(rows.new_full((frames, 1, steps), 1 / steps), rows)[:, 0].float()
+    return torch.bmm(rows.new_ones(frames, 1, steps), rows)[:, 0].float() / steps
 
 
 def scan(decay: Tensor, drive: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ class MeanPool:
         """Hidden rows of the next frames, `(frames, hidden_dim)`."""
         self.frames += len(hidden)
         # The total in float64: hours of frames must not lose digits.
-        self._sum = self._sum + hidden.sum(0).cpu().double()
+        self._sum = self._sum + double(hidden.sum(0))
 
     def rows(self) -> Rows:
         """`(1, embedding_dim)`."""
@@ -169,7 +169,7 @@ class SegmentPool:
         """Hidden rows of the next frames, `(frames, hidden_dim)`."""
         first, self.frames = self.frames, self.frames + len(hidden)
         # Sums over any stretch of these frames are differences of running sums, in float64 so that nothing is lost.
-        running = F.pad(hidden.cpu().double(), (0, 0, 1, 0)).cumsum(0)
+        running = F.pad(double(hidden), (0, 0, 1, 0)).cumsum(0)
         while self._next < self.frames:
             self._open.append((self._next, running.new_zeros(running.shape[1])))
             self._next += self.hop
@@ -191,6 +191,11 @@ class SegmentPool:
             self._emit()
         self._open.clear()
         return self._kept.rows()
+
+
+def double(x: Tensor) -> Tensor:
+    """In float64, where it lies if the device has that: waiting for a GPU would leave it idle."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 @torch.inference_mode()

@@ -51,7 +51,7 @@ class Stream:
             raise ConfigError("the stream is closed: begin another with Encoder.stream()")
         if not np.issubdtype(array.dtype, np.floating):
             raise AudioError(f"a stream takes floats in [-1, 1], got {array.dtype}")
-        block = np.ascontiguousarray(array, dtype=np.float32)
+        block = np.array(array, dtype=np.float32)  # a copy: who records often fills the same buffer again
         if block.ndim != 1:
             raise AudioError(f"a stream takes mono blocks (samples,), got shape {block.shape}")
         if not np.isfinite(block).all():

@@ -39,7 +39,8 @@ class QRNN(nn.Module):
         """All time steps at once; see the class for the shapes."""
         x = x.transpose(1, 2)  # (batch, time, channels)
         previous = F.pad(x, (0, 0, 1, -1))
-        z, f, o = self.linear(torch.cat([x, previous], dim=-1)).chunk(3, dim=-1)
+        # The recurrence in float32: in half precision 1 - f would be 1 for all f below 0.004.
+        z, f, o = self.linear(torch.cat([x, previous], dim=-1)).float().chunk(3, dim=-1)
         f = f.sigmoid()
         h: Tensor = o.sigmoid() * linear_scan(1 - f, f * z.tanh())
         return h.transpose(1, 2)

@@ -56,7 +56,7 @@ def train(
     if ground.log is not None:
         ground.log.rewind([phase.name for phase in phases[: position.phase + 1]], steps_done(ground, position))
     if ground.monitor is not None:
-        ground.monitor.baselines()
+        ground.monitor.baselines(team.device)
     for phase in phases[position.phase :]:
         state = begin_phase(ground, phase, position)
         if tensors is not None:

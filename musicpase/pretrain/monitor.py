@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from musicpase.baselines import mfcc_statistics, random_encoder
 from musicpase.nn import PASE
 from musicpase.pretrain.log import Log
@@ -24,11 +26,11 @@ class Monitor:
         self.every, self.config, self.log = recipe.probe.every, recipe.model.config, log
         self.probe_set = ProbeSet.open(labels, recipe.probe.max_clips)
 
-    def baselines(self) -> None:
+    def baselines(self, device: torch.device) -> None:
         """Log the scores of a random-initialised encoder and of MFCC statistics, unless the log has them."""
         if self.log.has_baselines():
             return
-        untrained = random_encoder(0, self.config)
+        untrained = random_encoder(0, self.config).to(device)
         self._probe("random", lambda waveforms: embed_clips(untrained, waveforms))
         self._probe("mfcc", mfcc_statistics)
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
@@ -12,6 +13,10 @@ from torch.nn.parallel import DistributedDataParallel
 from musicpase.errors import ConfigError
 
 __all__ = ["Team", "assemble"]
+
+
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for each other: while the first one probes, the others have nothing to do."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def assemble(device: str, batch_size: int) -> Iterator[Team]:
         torch.cuda.set_device(local)
         device = f"cuda:{local}"
     if size > 1:
-        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
     try:
         yield Team(rank, size, torch.device(device))
     finally:

@@ -83,7 +83,7 @@ def shards() -> None:
         (
             ["-o", "out", "--batch-seconds", "0"],
             None,
-            "batch-seconds is 0: it must lie between 0.25 and 3600",
+            "batch-seconds is 0: it must lie between 0.25 and 2000",
         ),
     ],
 )

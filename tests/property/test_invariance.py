@@ -124,7 +124,16 @@ def test_segments_are_means_of_frames(segment: int, hop: int) -> None:
     assert np.abs(ours - expected).max() < 1e-5 * np.sqrt(np.mean(rows**2))
 
 
-def test_memory_running_out_halves_the_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError(),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_memory_running_out_halves_the_strips(monkeypatch: pytest.MonkeyPatch, error: RuntimeError) -> None:
     """R17: rows stay equal; the limit here stands for a GPU's."""
     strips = Engine(small(), 160, torch.device("cpu"), torch.float32)
     expected, _ = embed(strips, [sound(70000, 0), sound(5000, 1)])
@@ -132,7 +141,7 @@ def test_memory_running_out_halves_the_strips(monkeypatch: pytest.MonkeyPatch) -
 
     def limited(self: Engine, pieces: Sequence[object]) -> object:
         if self.frames > 45:
-            raise torch.OutOfMemoryError
+            raise error
         return forward(self, pieces)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Engine, "forward", limited)
@@ -140,3 +149,15 @@ def test_memory_running_out_halves_the_strips(monkeypatch: pytest.MonkeyPatch) -
     assert strips.frames == 40
     for ours, theirs in zip(rows, expected, strict=True):
         assert np.abs(ours - theirs).max() < 1e-4 * np.sqrt(np.mean(theirs**2))
+
+
+def test_another_error_is_not_taken_for_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    strips = Engine(small(), 160, torch.device("cpu"), torch.float32)
+
+    def broken(self: Engine, pieces: Sequence[object]) -> object:
+        raise RuntimeError("device-side assert triggered")
+
+    monkeypatch.setattr(Engine, "forward", broken)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        embed(strips, [sound(70000, 0)])
+    assert strips.frames == 160

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import musicpase
-from musicpase.inference.devices import exact_convolutions
+from musicpase.precision import exact_float32
 from tests.parity.original import LENGTHS, REFERENCE, module, waveform
 
 pytestmark = [
@@ -35,7 +35,7 @@ def test_half_precision_points_the_same_way(precision: str) -> None:
 
 
 def test_module_equals_the_original() -> None:
-    with torch.no_grad(), exact_convolutions:
+    with torch.no_grad(), exact_float32:
         for samples in LENGTHS:
             output = module("paseplus_512").cuda()(waveform(samples)[None].cuda())[0].mean(1).cpu().numpy()
             theirs = REFERENCE[f"paseplus_512/mean_{samples}"]

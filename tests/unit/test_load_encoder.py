@@ -76,6 +76,20 @@ def test_a_stream_equals_the_whole(encoder: musicpase.Encoder) -> None:
     assert np.array_equal(np.concatenate([part.timestamps for part in parts]), whole.timestamps)
 
 
+def test_a_stream_may_be_fed_from_one_buffer(encoder: musicpase.Encoder) -> None:
+    """As recording libraries do, which fill it anew before each call."""
+    recorded = sound(2.0)
+    stream, buffer = encoder.stream(), np.empty(1600, np.float32)
+    parts = []
+    for begin in range(0, len(recorded), len(buffer)):
+        buffer[:] = recorded[begin : begin + len(buffer)]
+        parts.append(stream.push(buffer).embedding)
+    buffer[:] = 0
+    parts.append(stream.close().embedding)
+    expected = encoder.frames(recorded, 16_000).embedding
+    assert np.abs(np.concatenate(parts) - expected).max() < 1e-4 * rms(expected)
+
+
 def test_a_stream_refuses_integers_and_ends_once(encoder: musicpase.Encoder) -> None:
     stream = encoder.stream()
     with pytest.raises(AudioError, match="int16"):

@@ -1,5 +1,6 @@
 """What is held must not grow: segments of a long file, a strip that did not fit."""
 
+import tracemalloc
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,30 @@ def test_segments_keep_their_rows_and_nothing_else() -> None:
     assert resident() - before < 80e6
     assert pool.frames == 120_000
     assert pool.rows().shape == (120, 512)
+
+
+def test_a_long_sound_in_memory_is_not_copied_again_for_every_strip() -> None:
+    engine = Engine(small_module(), 160, torch.device("cpu"), torch.float32)
+    track, sound = Track(MeanPool(engine.head)), np.zeros(160_000, np.float32)
+    track.push(sound)
+    tracemalloc.start()
+    try:
+        pieces = [track.take(160) for _ in range(3)]
+        kept = tracemalloc.get_traced_memory()[0]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    held = sum(piece.samples.nbytes for piece in pieces if piece is not None)
+    assert 3 * 160 * 160 * 4 <= held <= kept <= peak < held + 20_000  # and the rest would be 500,000 more
+
+
+def test_what_a_piece_leaves_behind_is_its_state_alone() -> None:
+    """Pieces that wait for others would each hold the strip that the state was computed in."""
+    engine = Engine(small_module(), 160, torch.device("cpu"), torch.float32)
+    track = Track(MeanPool(engine.head))
+    Batcher(engine).push(track, np.zeros(70_000, np.float32))
+    assert track.state is not None
+    assert track.state.untyped_storage().nbytes() == track.state.nbytes == 4 * engine.config.qrnn_dim
 
 
 def test_a_strip_that_did_not_fit_is_freed_before_the_next_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:

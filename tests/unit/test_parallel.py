@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from musicpase import audio
 from musicpase.hub import ModelRecord
 from musicpase.inference.batching import Batcher, Track
-from musicpase.inference.devices import exact_convolutions
 from musicpase.inference.encoder import Encoder
 from musicpase.inference.parallel import AHEAD, embed_on_devices
 from musicpase.inference.pipeline import Failure, Progress, Result, embed_sources
@@ -116,25 +115,3 @@ def test_a_long_file_does_not_hold_up_the_end(
     results.close()
     blocks = len(list(audio.iter_blocks(paths[1])))
     assert 0 < len(pushed) < blocks  # of both long files together
-
-
-def test_convolutions_are_exact_until_the_last_thread_leaves() -> None:
-    def look() -> tuple[bool, bool]:
-        return torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled
-
-    before, inside, leave = look(), threading.Event(), threading.Event()
-
-    def other() -> None:
-        with exact_convolutions:
-            inside.set()
-            leave.wait()
-
-    thread = threading.Thread(target=other)
-    with exact_convolutions:
-        thread.start()
-        inside.wait()
-        assert look() == (False, before[1])
-    assert look() == (False, before[1])
-    leave.set()
-    thread.join()
-    assert look() == before
