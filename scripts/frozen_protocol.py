@@ -16,7 +16,7 @@ __all__ = ["PROTOCOL", "Predictions", "predict_all", "references", "summaries"]
 TRIALS = 10
 RESAMPLES = 1000
 CHANCE_DRAWS = 100
-PROTOCOL = {"strengths": STRENGTHS, "trials": TRIALS, "resamples": RESAMPLES, "version": 1}
+PROTOCOL = {"strengths": STRENGTHS, "trials": TRIALS, "resamples": RESAMPLES, "version": 2}
 """What was done; a change of the code that changes numbers raises the version."""
 
 Rows = NDArray[np.float32]
@@ -30,15 +30,18 @@ class Predictions(TypedDict):
 
     strength: float
     score: Labels  # fitted on all clips of train and valid
+    by_strength: list[Labels]  # the same at each strength, which chooses nothing
     trials: list[Labels]  # fitted on resamples of them
 
 
 def predict_all(one: ScoreSet, rows: Rows) -> Predictions:
     """Choose the strength, fit, predict; `rows` are `(clips, dim)`."""
     strength = choose_strength([problem(one, task, rows) for task in one.tasks])
+    by_strength = [[predict(rows, task, each, fitted(task)) for task in one.tasks] for each in STRENGTHS]
     return {
         "strength": strength,
-        "score": [predict(rows, task, strength, fitted(task)) for task in one.tasks],
+        "score": by_strength[STRENGTHS.index(strength)],
+        "by_strength": by_strength,
         "trials": [
             [predict(rows, task, strength, redrawn(one, task, trial)) for task in one.tasks]
             for trial in range(TRIALS)
@@ -121,7 +124,8 @@ def summaries(one: ScoreSet, found: Mapping[str, Sequence[Predictions]], baselin
 
     Returns:
         For each representation `macro_f1`, its 95 % `interval`, `accuracy`, mean and deviation of the `trials`, the
-        `strengths` chosen, `by_member` the macro-F1 of each, and for each baseline the interval of the difference.
+        `strengths` chosen, `by_member` the macro-F1 of each, `by_strength` what it would have been at each strength,
+        and for each baseline the interval of the difference.
     """
     draws = list(resamples(one))
     curves = {
@@ -147,6 +151,10 @@ def summary(
         "trials": {"mean": float(np.mean(trials)), "std": float(np.std(trials, ddof=1))},
         "strengths": [member["strength"] for member in members],
         "by_member": scores,
+        "by_strength": [
+            float(np.mean([macro(one, member["by_strength"][place]) for member in members]))
+            for place in range(len(STRENGTHS))
+        ],
         "ahead_of": {other: interval(curves[name] - curves[other]) for other in baselines if other != name},
     }
 

@@ -95,7 +95,7 @@ def _about(corpus: Corpus) -> dict[str, Any]:
 
 
 def _continued(folder: Path, recipe: Recipe, now: dict[str, Any]) -> dict[str, Any]:
-    """What is written of a run that goes on: its first record, the recipe of now, and by which code it went on.
+    """What is written of a run that goes on: its first record, the recipe of now, and which code took it up since.
 
     Raises:
         ConfigError: the run that is there is not the one that is asked for; the message names the first difference.
@@ -111,13 +111,13 @@ def _continued(folder: Path, recipe: Recipe, now: dict[str, Any]) -> dict[str, A
         ]
         if record["corpus"] != now["corpus"]:
             differences.append("another corpus")
-        made_by = [{key: each[key] for key in _CODE} for each in (record, *record.get("continued_by", ()), now)]
+        made_by = [{key: each[key] for key in _CODE} for each in (record, *record.get("resumed_by", ()), now)]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ConfigError) as error:
         differences = [f"a damaged {RUN} ({type(error).__name__})"]
     if differences:
         raise ConfigError(f"{folder} holds a run with {differences[0]}: use another folder, or --overwrite")
     later = [code for before, code in pairwise(made_by) if code != before]
-    return record | {"recipe": now["recipe"]} | ({"continued_by": later} if later else {})
+    return record | {"recipe": now["recipe"]} | ({"resumed_by": later} if later else {})
 
 
 def _clear(folder: Path) -> None:

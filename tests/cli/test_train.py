@@ -169,12 +169,12 @@ def test_a_run_that_has_ended_goes_on_for_more_epochs(
     assert about["recipe"] == json.loads((tmp_path / "whole" / "run.json").read_text())["recipe"]
     assert about["versions"] == first["versions"]
     went_on = {"git_revision": first["git_revision"], "versions": {"musicpase": "9.9"}}
-    assert about["continued_by"] == [went_on]
+    assert about["resumed_by"] == [went_on]
     assert run("train", "short.toml", "-o", "run", "--resume", *probe).code == 2  # what is done stays done
     assert run("train", "long.toml", "-o", "run", "--resume", *probe).code == 0
     about = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert about["continued_by"][0] == went_on
-    assert about["continued_by"][1:] == [{key: first[key] for key in ("git_revision", "versions")}]
+    assert about["resumed_by"][0] == went_on
+    assert about["resumed_by"][1:] == [{key: first[key] for key in ("git_revision", "versions")}]
 
 
 def test_a_run_of_an_older_version_goes_on(run: Run, tmp_path: Path) -> None:
