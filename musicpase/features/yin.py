@@ -150,7 +150,7 @@ class PitchCandidates(nn.Module):
         share `exp(-2 k)`, normalised over the n (Boltzmann); the beta distribution weighs the thresholds.
         """
         below = height[:, None] < self.thresholds  # (troughs, thresholds)
-        # before each trough, over all frames; transposed, since a GPU sums along the last dimension only in parallel
+        # before each trough, over all frames; transposed, since a GPU sums in parallel only along the last dimension
         seen = F.pad(below.T.cumsum(1, dtype=torch.int32), (1, 0)).T
         stop = torch.bincount(row, minlength=rows).cumsum(0)
         start = F.pad(stop[:-1], (1, 0))

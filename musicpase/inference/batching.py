@@ -9,8 +9,9 @@ from torch import Tensor
 
 from musicpase.config import HOP_LENGTH
 from musicpase.errors import ModelError
-from musicpase.inference.engine import MARGIN, Engine, Piece
+from musicpase.inference.engine import Engine
 from musicpase.inference.pooling import Pool
+from musicpase.inference.strips import MARGIN, Piece
 
 __all__ = ["Batcher", "Track"]
 
@@ -122,7 +123,7 @@ class Batcher:
             if self.engine.frames < 4 * MARGIN:
                 raise ModelError(
                     f"{self.engine.device} has no memory left for {self.engine.frames / 100:g} s of audio: "
-                    "free some of it, or use --device cpu"
+                    f"free some of it, or use --device cpu ({str(error).partition(chr(10))[0]})"
                 ) from error
         # Outside of the handler, where the failed strip's tensors are free.
         self.engine.frames //= 2

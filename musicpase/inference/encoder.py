@@ -27,10 +27,8 @@ __all__ = ["STRIP_SECONDS", "Encoder", "load_encoder"]
 # Seconds of audio that are computed at once. A CPU is as fast at 4 s as at 10 (0.5 s: two thirds of it), and memory
 # above 32 MB for one activation would be fetched anew from the system on every strip. 5 s divides clips of 5, 10 and
 # 30 s. A GPU wants thousands of frames per matrix product.
-LONGEST_STRIP_S = 2000
-"""Beyond it a layer has more than 2^31 numbers, for which CUDA libraries have other, slower or no code."""
-
 STRIP_SECONDS = {"cpu": 5.0, "cuda": 120.0, "mps": 30.0}
+LONGEST_STRIP_S = 2000  # beyond it a layer has more than 2^31 numbers, for which CUDA's libraries have other code
 
 
 class Encoder:

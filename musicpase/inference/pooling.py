@@ -167,6 +167,10 @@ class SegmentPool:
 
     def add(self, hidden: Tensor) -> None:
         """Hidden rows of the next frames, `(frames, hidden_dim)`."""
+        for part in torch.split(hidden, 4096):  # a GPU has room for a long strip, and not for it in float64
+            self._add(part)
+
+    def _add(self, hidden: Tensor) -> None:
         first, self.frames = self.frames, self.frames + len(hidden)
         # Sums over any stretch of these frames are differences of running sums, in float64 so that nothing is lost.
         running = F.pad(double(hidden), (0, 0, 1, 0)).cumsum(0)

@@ -39,11 +39,12 @@ class QRNN(nn.Module):
         """All time steps at once; see the class for the shapes."""
         x = x.transpose(1, 2)  # (batch, time, channels)
         previous = F.pad(x, (0, 0, 1, -1))
-        # The recurrence in float32: in half precision 1 - f would be 1 for all f below 0.004.
-        z, f, o = self.linear(torch.cat([x, previous], dim=-1)).float().chunk(3, dim=-1)
+        gates = self.linear(torch.cat([x, previous], dim=-1))
+        # The recurrence in float32 at least: in bf16 1 - f would be 1 for all f below 0.002.
+        z, f, o = gates.to(torch.promote_types(gates.dtype, torch.float32)).chunk(3, dim=-1)
         f = f.sigmoid()
         h: Tensor = o.sigmoid() * linear_scan(1 - f, f * z.tanh())
-        return h.transpose(1, 2)
+        return h.transpose(1, 2).to(gates.dtype)
 
 
 def linear_scan(decay: Tensor, drive: Tensor, initial: Tensor | None = None) -> Tensor:

@@ -150,7 +150,7 @@ def transpose(waveform: Tensor, ratios: list[float]) -> Tensor:
         length = 32 * round(samples / ratio / 32)  # other numbers transform more slowly
         kept = spectrum[row, : length // 2 + 1].clone()
         if length <= samples:
-            kept[-1].imag.zero_()  # a real signal has none in its highest bin; what cuFFT does with it is open
+            kept[-1].imag.zero_()  # a real signal has none in its highest bin, and cuFFT wants none
         played = torch.fft.irfft(kept, length)[:samples] * (length / samples)
         missing = samples - len(played)
         result[row] = torch.cat([played, played.flip(0)[1 : 1 + missing]])

@@ -31,7 +31,10 @@ RUN = "run.json"
 """The resolved recipe, git revision, corpus fingerprint and package versions."""
 
 _CODE = ("git_revision", "versions")
-"""What of it says by which code the run was made."""
+"""Its keys that name the code."""
+
+LOCK = ".lock"
+"""What a process holds while it trains here; never replaced, as `run.json` is."""
 
 MODEL = "model"
 """Folder of the weights: what `load_encoder` and `musicpase embed --model` take."""
@@ -42,7 +45,7 @@ def open_run(folder: Path, recipe: Recipe, corpus: Corpus, *, resume: bool, over
     """Make the folder of a run, or check that it is this one's; no other process may have it while this lasts.
 
     A run that has no checkpoint yet has nothing to go on with or to lose: it begins anew, whatever its recipe was.
-    One that has may go on by a recipe with more epochs, if so far that would have done the same.
+    One that has may go on with a recipe of more epochs, if that would have begun in the same way.
 
     Args:
         folder: of the run.
@@ -55,32 +58,19 @@ def open_run(folder: Path, recipe: Recipe, corpus: Corpus, *, resume: bool, over
         ConfigError: there is another run, or one that may go on and was not asked to.
         OutputError: it cannot be written, there is something that no run has left, or another process trains in it.
     """
-    goes_on = (folder / RUN).exists() and (folder / CHECKPOINT).exists() and not overwrite
-    if goes_on and not resume:
-        raise ConfigError(f"{folder} holds a run: continue it with --resume, or replace it with --overwrite")
     record = {"recipe": asdict(recipe), "corpus": corpus.fingerprint, **_about(corpus)}
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
-        if goes_on:
-            record = _continued(folder, recipe, record)
+        held = (folder / LOCK).open("ab")
+    with held:
+        lock(held, folder)
+        if (folder / RUN).exists() and (folder / CHECKPOINT).exists() and not overwrite:
+            if not resume:
+                raise ConfigError(f"{folder} holds a run: continue it with --resume, or replace it with --overwrite")
+            record = _resumed(folder, recipe, record)
         else:
             _clear(folder)
-    write_atomic(folder / RUN, json.dumps(record, indent=2).encode() + b"\n")
-    with _alone(folder):
-        yield
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes out, by a lock on what says that it is a run."""
-    try:
-        file = (folder / RUN).open("rb")
-    except FileNotFoundError:
-        yield
-        return
-    with file:
-        lock(file, folder)
+        write_atomic(folder / RUN, json.dumps(record, indent=2).encode() + b"\n")
         yield
 
 
@@ -94,29 +84,33 @@ def _about(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def _continued(folder: Path, recipe: Recipe, now: dict[str, Any]) -> dict[str, Any]:
-    """What is written of a run that goes on: its first record, the recipe of now, and which code took it up since.
+def _resumed(folder: Path, recipe: Recipe, now: dict[str, Any]) -> dict[str, Any]:
+    """What is written of a run that is resumed: its first record, the current recipe, and which code took it up.
 
     Raises:
         ConfigError: the run that is there is not the one that is asked for; the message names the first difference.
     """
+    differences = []
     try:
         record: dict[str, Any] = json.loads((folder / RUN).read_text("utf-8"))
         found = build_recipe(record["recipe"])
-        differences = [
-            f"another recipe ({section}.{key} was {value!r}, now it is {now['recipe'][section][key]!r})"
-            for section, values in asdict(found).items()
-            for key, value in values.items()
-            if now["recipe"][section][key] != value and not prolongs(recipe, found)
-        ]
+        if not prolongs(recipe, found):
+            differences = [
+                f"another recipe ({section}.{key} was {value!r}, now it is {now['recipe'][section][key]!r})"
+                for section, values in asdict(found).items()
+                for key, value in values.items()
+                if now["recipe"][section][key] != value
+            ]
         if record["corpus"] != now["corpus"]:
             differences.append("another corpus")
-        made_by = [{key: each[key] for key in _CODE} for each in (record, *record.get("resumed_by", ()), now)]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ConfigError) as error:
+        codes = [{key: each[key] for key in _CODE} for each in (record, *record.get("resumed_by", ()), now)]
+    except ConfigError as error:
+        differences = [f"a {RUN} that this version cannot read ({error})"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         differences = [f"a damaged {RUN} ({type(error).__name__})"]
     if differences:
         raise ConfigError(f"{folder} holds a run with {differences[0]}: use another folder, or --overwrite")
-    later = [code for before, code in pairwise(made_by) if code != before]
+    later = [code for before, code in pairwise(codes) if code != before]
     return record | {"recipe": now["recipe"]} | ({"resumed_by": later} if later else {})
 
 

@@ -43,5 +43,5 @@ def prolongs(longer: Recipe, shorter: Recipe) -> bool:
         return False
     if after.cycles == before.cycles == 1 and after.schedule == "constant":
         return True
-    first_phase = longer.weighting.mode == "reweighted"  # it would have the cycles, and not the epochs
-    return not first_phase and after.epochs * before.cycles == before.epochs * after.cycles
+    reweighted = longer.weighting.mode == "reweighted"  # its first phase would get the cycles but not the epochs
+    return not reweighted and after.epochs * before.cycles == before.epochs * after.cycles

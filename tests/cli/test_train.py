@@ -45,7 +45,7 @@ def test_a_run(run: Run, tmp_path: Path) -> None:
         "musicpase: trained runs/probed/model (musicpase embed songs/ -o emb.npy --model runs/probed/model)"
     )
     folder = tmp_path / "runs" / "probed"
-    names = ["checkpoint.pt", "curves.png", "log.csv", "model", "probe.csv", "run.json", "tensorboard"]
+    names = [".lock", "checkpoint.pt", "curves.png", "log.csv", "model", "probe.csv", "run.json", "tensorboard"]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert sorted(path.name for path in (folder / "model").iterdir()) == [
         "config.json", "model.safetensors", "workers.safetensors",
@@ -191,7 +191,7 @@ def test_a_run_without_a_checkpoint_begins_anew(run: Run, tmp_path: Path) -> Non
     write_recipe(tmp_path / "bad.toml", training={"batch_size": 13})
     outcome = run("train", "bad.toml", "-o", "run")
     assert (outcome.code, "fewer crops than a batch of 13" in outcome.err) == (2, True)
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {".lock", "run.json"}
     assert run("train", "small.toml", "-o", "run", "--quiet").code == 0  # the recipe was mended
     run_json = json.loads((tmp_path / "run" / "run.json").read_text())
     assert run_json["recipe"]["training"]["batch_size"] == 4

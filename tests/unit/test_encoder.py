@@ -48,6 +48,16 @@ def test_receptive_field_by_gradient() -> None:
     assert float(frame_times(model.config, 1, frame)) == centre / 16000
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_any_floating_type_goes_in_and_comes_out(dtype: torch.dtype) -> None:
+    model, samples = module("paseplus_256"), waveform(3200)[None]
+    with torch.no_grad():
+        expected = model(samples)
+        found = model.to(dtype)(samples.to(dtype))
+    assert found.dtype == dtype
+    assert torch.nn.functional.cosine_similarity(found.float().flatten(), expected.flatten(), dim=0) > 0.999
+
+
 def test_qrnn_is_causal() -> None:
     model = module("paseplus_256")
     x = waveform(16000)[None]

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from musicpase.inference.batching import Batcher, Track
-from musicpase.inference.engine import Engine, Piece
+from musicpase.inference.engine import Engine
 from musicpase.inference.pooling import MeanPool, SegmentPool
+from musicpase.inference.strips import Piece
 from tests.unit.models import small_module
 
 

@@ -10,7 +10,13 @@ import torch
 from musicpase.precision import exact_float32
 
 BACKENDS: Any = torch.backends  # whose newer attributes its types do not know
-SWITCHES = (BACKENDS.cudnn.conv, BACKENDS.cuda.matmul, BACKENDS.mkldnn.matmul)
+SWITCHES = (
+    *(BACKENDS, BACKENDS.cudnn, BACKENDS.cudnn.conv, BACKENDS.cuda.matmul),
+    *(BACKENDS.mkldnn, BACKENDS.mkldnn.conv, BACKENDS.mkldnn.matmul),
+)
+
+
+KERNELS = (BACKENDS.cudnn.conv, BACKENDS.cuda.matmul, BACKENDS.mkldnn.conv, BACKENDS.mkldnn.matmul)
 
 
 def look() -> list[Any]:
@@ -42,6 +48,23 @@ def of_newer_products() -> None:
 
 def of_newer_convolutions() -> None:
     BACKENDS.cudnn.conv.fp32_precision = "tf32"
+    BACKENDS.mkldnn.conv.fp32_precision = "bf16"
+
+
+def of_matmul_alone() -> None:
+    torch.backends.cuda.matmul.allow_tf32 = True
+
+
+def of_everything() -> None:
+    BACKENDS.fp32_precision = "tf32"
+
+
+def of_cudnn() -> None:
+    BACKENDS.cudnn.fp32_precision = "tf32"
+
+
+ASKED = [of_older_products, of_older_convolutions, of_newer_products, of_newer_convolutions, of_matmul_alone]
+ASKED += [of_everything, of_cudnn]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +76,7 @@ def test_whatever_was_asked_for_it_is_exact_inside_and_the_same_after(ask: Calla
     ask()
     before = look()
     with exact_float32:
-        assert not {"tf32", "bf16"} & set(look())
+        assert [switch.fp32_precision for switch in KERNELS] == ["ieee"] * 4
         x = torch.randn(64, 64)
         torch.testing.assert_close(x @ x, (x.double() @ x.double()).float(), rtol=1e-4, atol=1e-4)
     assert look() == before
@@ -71,9 +94,8 @@ def test_it_is_exact_until_the_last_thread_leaves() -> None:
     with exact_float32:
         thread.start()
         inside.wait()
-        assert not torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cudnn.allow_tf32
-    assert look() != before
+        assert BACKENDS.cudnn.conv.fp32_precision == "ieee"
+    assert BACKENDS.cudnn.conv.fp32_precision == "ieee"
     leave.set()
     thread.join()
     assert look() == before
