@@ -108,7 +108,7 @@ class TrainingRecipe:
     schedule: str = "constant"
     """`constant`, or `cosine`: down to 0 at the end of the cycle."""
     cycles: int = 1
-    """Shares of a phase, equal if they divide its steps; warm-up and schedule begin again with each, weights do not."""
+    """Shares of a phase, equal if they divide it; warm-up and schedule begin again with each, the weights do not."""
     clip_norm: float = 0.0
     """Gradients are scaled down to this L2 norm; 0: never."""
     weight_decay: float = 0.0
