@@ -106,7 +106,7 @@ def test_the_command_under_torchrun(tmp_path: Path) -> None:
     assert [line.partition(" loss")[0] for line in said[:2]] == ["musicpase: equal 1/2:", "musicpase: equal 2/2:"]
     assert len(said) == 3
     assert [row["split"] for row in rows(tmp_path / "run" / "log.csv")] == ["train", "valid"] * 2
-    names = ["checkpoint.pt", "curves.png", "log.csv", "model", "run.json", "tensorboard"]
+    names = [".lock", "checkpoint.pt", "curves.png", "log.csv", "model", "run.json", "tensorboard"]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == names
 
 
