@@ -202,5 +202,4 @@ def test_gpu_equals_cpu(features: Features) -> None:
         torch.testing.assert_close(on_gpu[name].cpu(), on_cpu[name], rtol=0, atol=tolerance)
     ours, theirs = on_gpu["prosody"].cpu(), on_cpu["prosody"]
     torch.testing.assert_close(ours[:, :3], theirs[:, :3], rtol=0, atol=1e-6)
-    # Of equally good paths rounding chooses one, and a GPU's logarithms round otherwise.
-    assert (~torch.isclose(ours[:, 3], theirs[:, 3], rtol=1e-5)).float().mean() <= 0.005
+    assert (ours[:, 3] != theirs[:, 3]).float().mean() <= 0.001
