@@ -16,7 +16,8 @@ __all__ = ["PROTOCOL", "Predictions", "predict_all", "references", "summaries"]
 TRIALS = 10
 RESAMPLES = 1000
 CHANCE_DRAWS = 100
-PROTOCOL = {"strengths": STRENGTHS, "trials": TRIALS, "resamples": RESAMPLES, "version": 2}
+FOLDS = 5
+PROTOCOL = {"strengths": STRENGTHS, "folds": FOLDS, "trials": TRIALS, "resamples": RESAMPLES, "version": 3}
 """What was done; a change of the code that changes numbers raises the version."""
 
 Rows = NDArray[np.float32]
@@ -54,12 +55,13 @@ def fitted(task: Task) -> Positions:
 
 
 def problem(one: ScoreSet, task: Task, rows: Rows) -> Problem:
-    """What the strength is chosen on."""
-    if len(task.valid):
-        return Problem(rows, task.labels, [(task.train, task.valid)])
-    groups = [one.clips[position].group for position in task.train]
-    labels = task.labels[task.train]
-    return Problem(rows[task.train], labels, group_folds(labels, groups))
+    """What the strength is chosen on: the clips that the probe is fitted on, in folds.
+
+    Not the valid split alone: with a dozen clips of a class in it, what it prefers is chance.
+    """
+    positions = fitted(task)
+    labels, groups = task.labels[positions], [one.clips[position].group for position in positions]
+    return Problem(rows[positions], labels, group_folds(labels, groups, FOLDS))
 
 
 def predict(rows: Rows, task: Task, strength: float, positions: Positions) -> list[int]:

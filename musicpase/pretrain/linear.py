@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STRENGTHS", "Problem", "choose_strength", "fit_linear", "macro_f1"]
 
-STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
+STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 """Values that scikit-learn's `C` (one over the penalty) is chosen from."""
 
 MAX_ITERATIONS = 1000  # of L-BFGS; a fit that is not done by then is a candidate like any other

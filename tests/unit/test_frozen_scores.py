@@ -54,7 +54,7 @@ def rows_of(one: Any, noise: float) -> Any:
 def test_a_perfect_representation_scores_one_everywhere() -> None:
     protocol = module("protocol")
     one = toy()
-    found = {"perfect": [protocol.predict_all(one, rows_of(one, 0.01))]}
+    found = {"perfect": [protocol.predict_all(one, rows_of(one, 0.01)[:, :3])]}  # the other columns are noise
     numbers = protocol.summaries(one, found, ("perfect",))["perfect"]
     assert numbers["macro_f1"] == numbers["accuracy"] == 1
     assert numbers["interval"] == [1, 1]
@@ -68,6 +68,17 @@ def test_test_labels_change_no_prediction() -> None:
     one, other = toy(), toy(np.arange(24) % 2)
     rows = rows_of(one, 1.0)
     assert protocol.predict_all(one, rows) == protocol.predict_all(other, rows)
+
+
+def test_strength_is_chosen_on_all_clips_to_fit_and_keeps_groups_together() -> None:
+    protocol = module("protocol")
+    one = toy()
+    task = replace(one.tasks[0], train=np.arange(30), valid=np.arange(30, 36))
+    seen = np.zeros(36, int)
+    for rest, fold in protocol.problem(one, task, rows_of(one, 1.0)).splits:
+        assert not set(rest // 2) & set(fold // 2)  # the toy's groups are pairs
+        seen[fold] += 1
+    assert (seen == 1).all()
 
 
 def test_trials_are_drawn_from_the_fitted_clips_of_each_class() -> None:
