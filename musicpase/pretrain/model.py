@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from musicpase.errors import ConfigError
+from musicpase.hub import load_module
 from musicpase.nn import PASE, PASEPlus, embed_waveform
 from musicpase.pretrain.recipe import Recipe
 from musicpase.pretrain.weighting import Weighting
@@ -68,11 +70,23 @@ def build_model(recipe: Recipe, weighting: Weighting, statistics: Mapping[str, S
         recipe: its seed decides all initial weights, so that every phase starts from the same.
         weighting: of this phase.
         statistics: of the targets, to standardise them by; if empty they stay raw.
+
+    Raises:
+        ConfigError: the weights that the recipe starts with are another encoder's.
+        ModelError: they cannot be loaded.
     """
     seed = recipe.training.seed
     with isolated():
         torch.default_generator.manual_seed(seed)  # the CPU's alone, restored afterwards
         encoder = (PASEPlus if recipe.model.encoder == "paseplus" else PASE)(recipe.model.config)
+    if recipe.model.start:
+        start, _ = load_module(recipe.model.start)
+        if start.config != encoder.config:
+            raise ConfigError(
+                f"model.start is {recipe.model.start!r}, which is another encoder than the recipe's: "
+                f"{start.config}; the recipe asks for {encoder.config}"
+            )
+        encoder.load_state_dict(start.state_dict())
     generator = torch.Generator().manual_seed(seed)
     workers = Workers(select_workers(recipe.model.workers), encoder.config, generator)
     if statistics:

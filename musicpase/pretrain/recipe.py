@@ -48,6 +48,9 @@ class ModelRecipe:
     """Rows of the embedding."""
     workers: str = "WLPMCT"
     """Letters of the workers: waveform, log power spectrum, prosody, MFCC, chroma, tempogram."""
+    start: str = ""
+    """Weights that the encoder begins with, a name or path as for `load_encoder`; random ones if empty. Those of the
+    workers are always random."""
 
     def __post_init__(self) -> None:
         _one_of("model.encoder", self.encoder, ("pase", "paseplus"))

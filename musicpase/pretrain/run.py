@@ -13,6 +13,7 @@ from typing import Any
 from musicpase.atomic import explained, write_atomic
 from musicpase.config import SAMPLE_RATE
 from musicpase.errors import ConfigError, OutputError
+from musicpase.hub import load_module
 from musicpase.pretrain.checkpoint import CHECKPOINT
 from musicpase.pretrain.corpus import Corpus
 from musicpase.pretrain.curves import CURVES
@@ -56,6 +57,7 @@ def open_run(folder: Path, recipe: Recipe, corpus: Corpus, *, resume: bool, over
 
     Raises:
         ConfigError: there is another run, or one that may go on and was not asked to.
+        ModelError: the weights that the recipe starts with cannot be loaded.
         OutputError: it cannot be written, there is something that no run has left, or another process trains in it.
     """
     record = {"recipe": asdict(recipe), "corpus": corpus.fingerprint, **_about(corpus)}
@@ -69,6 +71,8 @@ def open_run(folder: Path, recipe: Recipe, corpus: Corpus, *, resume: bool, over
                 raise ConfigError(f"{folder} holds a run: continue it with --resume, or replace it with --overwrite")
             record = _resumed(folder, recipe, record)
         else:
+            if recipe.model.start:
+                record["start_sha256"] = load_module(recipe.model.start)[1].sha256
             _clear(folder)
         write_atomic(folder / RUN, json.dumps(record, indent=2).encode() + b"\n")
         yield
