@@ -46,8 +46,9 @@ def train(
         progress: show it on stderr.
 
     Raises:
-        ConfigError: corpus and recipe do not fit, the warm-up is longer than a cycle, or the loss is no longer finite;
-            the message names the step, the worker and the crop.
+        ConfigError: corpus and recipe do not fit, the warm-up is longer than a cycle, or the loss is no longer
+            finite; the message names the step, the worker and the crop.
+        ModelError: the weights to start with cannot be loaded.
         OutputError: the folder cannot be written.
     """
     keep_freed_memory()

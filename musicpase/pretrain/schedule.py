@@ -45,8 +45,8 @@ def check_warmup(steps: int, recipe: TrainingRecipe) -> None:
     cycle = math.ceil(steps / recipe.cycles)
     if recipe.warmup_steps > cycle:
         raise ConfigError(
-            f"training.warmup_steps is {recipe.warmup_steps}, but a cycle has {cycle} steps: it would never reach the "
-            "learning rate; lower it, or train for longer (training.epochs, data.crops_per_epoch)"
+            f"training.warmup_steps is {recipe.warmup_steps}, but a cycle has {cycle} steps: it would never reach "
+            "the learning rate; lower it, or train for longer (training.epochs, data.crops_per_epoch)"
         )
 
 
