@@ -7,8 +7,8 @@ seeds), and statistics of 20 MFCCs: means and deviations, and those with the dev
 frame, the stronger baseline. All see the same clips, splits, probe and choices:
 
 - The probe is logistic regression on standardised mean embeddings (`musicpase/pretrain/linear.py`), fitted on train
-  and valid together. Its strength is chosen by five folds of these clips, which keep groups together; for OpenMIC-2018
-  one strength for its 20 instruments. Test clips choose nothing.
+  and valid together. Its strength is chosen by five folds of these clips, which keep groups together; for
+  OpenMIC-2018 one strength for its 20 instruments. Test clips choose nothing.
 - The score is the macro-F1 on the test clips (OpenMIC: the mean over instruments). It has no seed: the fit is convex.
 - Its interval (95 %) is a bootstrap over the test clips, 1,000 resamples; clips that are not independent (windows of
   one piece, takes of one recording) are drawn together. Differences from the baselines are resampled in pairs.

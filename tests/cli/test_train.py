@@ -1,5 +1,6 @@
 """What `musicpase train` promises: its folder, its messages, and that a killed run goes on as if nothing had been."""
 
+import hashlib
 import json
 import os
 import random
@@ -175,6 +176,17 @@ def test_a_run_that_has_ended_goes_on_for_more_epochs(
     about = json.loads((tmp_path / "run" / "run.json").read_text())
     assert about["resumed_by"][0] == went_on
     assert about["resumed_by"][1:] == [{key: first[key] for key in ("git_revision", "versions")}]
+
+
+def test_a_run_records_the_weights_that_it_starts_with(run: Run, tmp_path: Path) -> None:
+    write_recipe(tmp_path / "first.toml")
+    write_recipe(tmp_path / "second.toml", model={"start": "first/model"})
+    outcome = run("train", "second.toml", "-o", "second", "--quiet")
+    assert outcome.code == 2 and outcome.err.count("\n") == 1 and "first/model" in outcome.err
+    assert run("train", "first.toml", "-o", "first", "--quiet").code == 0
+    assert run("train", "second.toml", "-o", "second", "--quiet").code == 0
+    weights = hashlib.sha256((tmp_path / "first/model/model.safetensors").read_bytes()).hexdigest()
+    assert json.loads((tmp_path / "second/run.json").read_text())["start_sha256"] == weights
 
 
 def test_a_run_of_an_older_version_goes_on(run: Run, tmp_path: Path) -> None:
