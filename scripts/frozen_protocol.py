@@ -9,7 +9,7 @@ from frozen_sets import ScoreSet, Task
 from numpy.typing import NDArray
 
 from musicpase.labelled import group_folds
-from musicpase.pretrain.linear import STRENGTHS, Problem, choose_strength, fit_linear, macro_f1
+from musicpase.pretrain.linear import Problem, choose_strength, fit_linear, macro_f1
 
 __all__ = ["PROTOCOL", "Predictions", "predict_all", "references", "summaries"]
 
@@ -17,6 +17,7 @@ TRIALS = 10
 RESAMPLES = 1000
 CHANCE_DRAWS = 100
 FOLDS = 5
+STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)  # one more than while training: small sets like it large
 PROTOCOL = {"strengths": STRENGTHS, "folds": FOLDS, "trials": TRIALS, "resamples": RESAMPLES, "version": 3}
 """What was done; a change of the code that changes numbers raises the version."""
 
@@ -37,7 +38,7 @@ class Predictions(TypedDict):
 
 def predict_all(one: ScoreSet, rows: Rows) -> Predictions:
     """Choose the strength, fit, predict; `rows` are `(clips, dim)`."""
-    strength = choose_strength([problem(one, task, rows) for task in one.tasks])
+    strength = choose_strength([problem(one, task, rows) for task in one.tasks], STRENGTHS)
     by_strength = [[predict(rows, task, each, fitted(task)) for task in one.tasks] for each in STRENGTHS]
     return {
         "strength": strength,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STRENGTHS", "Problem", "choose_strength", "fit_linear", "macro_f1"]
 
-STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
+STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 """Values that scikit-learn's `C` (one over the penalty) is chosen from."""
 
 MAX_ITERATIONS = 1000  # of L-BFGS; a fit that is not done by then is a candidate like any other
@@ -72,7 +72,7 @@ def fit_linear(rows: Rows, labels: Labels, strength: float) -> "Pipeline":
         return model.fit(rows.astype(np.float64), labels)
 
 
-def choose_strength(problems: Sequence[Problem]) -> float:
+def choose_strength(problems: Sequence[Problem], strengths: Sequence[float] = STRENGTHS) -> float:
     """The strength with the best macro-F1, averaged over all splits of all problems; of equals the smallest."""
     scores = [
         np.mean(
@@ -82,10 +82,10 @@ def choose_strength(problems: Sequence[Problem]) -> float:
                 for train, valid in splits
             ]
         )
-        for strength in STRENGTHS
+        for strength in strengths
     ]
     # rounded, so that equal scores that were summed in another order stay equal
-    return STRENGTHS[int(np.argmax(np.round(scores, 9)))]
+    return strengths[int(np.argmax(np.round(scores, 9)))]
 
 
 def macro_f1(labels: Labels, predicted: Labels) -> float:

@@ -24,7 +24,7 @@ from musicpase.pretrain.ground import Ground, augmentation_generator, draw_train
 from musicpase.pretrain.progress import Progress
 from musicpase.pretrain.recipe import Recipe
 from musicpase.pretrain.run import save_model
-from musicpase.pretrain.schedule import check_warmup, learning_rate
+from musicpase.pretrain.schedule import learning_rate
 from musicpase.pretrain.state import State, begin_phase, plan, restore, tensors_of, update_average
 from musicpase.pretrain.team import Team
 from musicpase.pretrain.weighting import reciprocal_weights
@@ -46,15 +46,12 @@ def train(
         progress: show it on stderr.
 
     Raises:
-        ConfigError: corpus and recipe do not fit, the warm-up is longer than a cycle, or the loss is no longer
-            finite; the message names the step, the worker and the crop.
-        ModelError: the weights to start with cannot be loaded.
+        ConfigError: corpus and recipe do not fit, or the loss is no longer finite; the message names the step, the
+            worker and the crop.
         OutputError: the folder cannot be written.
     """
     keep_freed_memory()
     ground, phases = prepare(recipe, corpus, folder, team, labels=labels, progress=progress), plan(recipe)
-    for phase in phases:
-        check_warmup(phase.epochs * ground.steps, recipe.training)
     position, tensors = load_checkpoint(folder) or (Position(), None)
     if ground.log is not None:
         ground.log.rewind([phase.name for phase in phases[: position.phase + 1]], steps_done(ground, position))

@@ -1,11 +1,11 @@
 """What is optimised: encoder, workers and their weighting as one module, from waveforms and targets to a loss."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from musicpase.errors import ConfigError
 from musicpase.hub import load_module
 from musicpase.nn import PASE, PASEPlus, embed_waveform
 from musicpase.pretrain.recipe import Recipe
@@ -63,30 +63,23 @@ class Pretraining(nn.Module):
         return torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
 
-def build_model(recipe: Recipe, weighting: Weighting, statistics: Mapping[str, Statistics]) -> Pretraining:
+def build_model(
+    recipe: Recipe, weighting: Weighting, statistics: Mapping[str, Statistics], start: Path | None = None
+) -> Pretraining:
     """Encoder and heads as they are before training.
 
     Args:
-        recipe: its seed decides all initial weights, so that every phase starts from the same.
+        recipe: its seed decides the initial weights, so that every phase starts from the same.
         weighting: of this phase.
         statistics: of the targets, to standardise them by; if empty they stay raw.
-
-    Raises:
-        ConfigError: the weights that the recipe starts with are another encoder's.
-        ModelError: they cannot be loaded.
+        start: folder of weights that the encoder has instead of random ones, `run.START`.
     """
     seed = recipe.training.seed
     with isolated():
         torch.default_generator.manual_seed(seed)  # the CPU's alone, restored afterwards
         encoder = (PASEPlus if recipe.model.encoder == "paseplus" else PASE)(recipe.model.config)
-    if recipe.model.start:
-        start, _ = load_module(recipe.model.start)
-        if start.config != encoder.config:
-            raise ConfigError(
-                f"model.start is {recipe.model.start!r}, which is another encoder than the recipe's: "
-                f"{start.config}; the recipe asks for {encoder.config}"
-            )
-        encoder.load_state_dict(start.state_dict())
+    if start is not None:
+        encoder.load_state_dict(load_module(start.absolute())[0].state_dict())
     generator = torch.Generator().manual_seed(seed)
     workers = Workers(select_workers(recipe.model.workers), encoder.config, generator)
     if statistics:

@@ -14,6 +14,7 @@ from musicpase.atomic import explained, write_atomic
 from musicpase.config import SAMPLE_RATE
 from musicpase.errors import ConfigError, OutputError
 from musicpase.hub import load_module
+from musicpase.nn import PASE
 from musicpase.pretrain.checkpoint import CHECKPOINT
 from musicpase.pretrain.corpus import Corpus
 from musicpase.pretrain.curves import CURVES
@@ -26,10 +27,10 @@ from musicpase.versions import versions
 from musicpase.weights import save_folder
 from musicpase.workers import save_workers
 
-__all__ = ["MODEL", "RUN", "open_run", "save_model"]
+__all__ = ["MODEL", "RUN", "START", "open_run", "save_model"]
 
 RUN = "run.json"
-"""The resolved recipe, git revision, corpus fingerprint and package versions."""
+"""The resolved recipe, git revision, corpus fingerprint, package versions, SHA-256 of the weights begun with."""
 
 _CODE = ("git_revision", "versions")
 """Its keys that name the code."""
@@ -39,6 +40,9 @@ LOCK = ".lock"
 
 MODEL = "model"
 """Folder of the weights: what `load_encoder` and `musicpase embed --model` take."""
+
+START = "start"
+"""Folder of the weights that the encoder began with, if the recipe names some: a copy, since theirs may change."""
 
 
 @contextmanager
@@ -56,7 +60,8 @@ def open_run(folder: Path, recipe: Recipe, corpus: Corpus, *, resume: bool, over
         overwrite: delete what is there.
 
     Raises:
-        ConfigError: there is another run, or one that may go on and was not asked to.
+        ConfigError: there is another run, or one that may go on and was not asked to; or the weights that the recipe
+            starts with are another encoder's.
         ModelError: the weights that the recipe starts with cannot be loaded.
         OutputError: it cannot be written, there is something that no run has left, or another process trains in it.
     """
@@ -71,11 +76,26 @@ def open_run(folder: Path, recipe: Recipe, corpus: Corpus, *, resume: bool, over
                 raise ConfigError(f"{folder} holds a run: continue it with --resume, or replace it with --overwrite")
             record = _resumed(folder, recipe, record)
         else:
-            if recipe.model.start:
-                record["start_sha256"] = load_module(recipe.model.start)[1].sha256
+            start = _load_start(recipe)  # before anything is deleted: it may be what lies here
             _clear(folder)
+            if start is not None:
+                module, record["start_sha256"] = start
+                _save(module, folder / START)
         write_atomic(folder / RUN, json.dumps(record, indent=2).encode() + b"\n")
         yield
+
+
+def _load_start(recipe: Recipe) -> tuple[PASE, str] | None:
+    """The weights that the recipe starts with, and their SHA-256; None if they are random."""
+    if not recipe.model.start:
+        return None
+    module, record = load_module(recipe.model.start)
+    if module.config != recipe.model.config:
+        raise ConfigError(
+            f"model.start is {recipe.model.start!r}, another encoder than the recipe's: "
+            f"its shape is {module.config}, the recipe's {recipe.model.config}"
+        )
+    return module, record.sha256
 
 
 def _about(corpus: Corpus) -> dict[str, Any]:
@@ -120,7 +140,7 @@ def _resumed(folder: Path, recipe: Recipe, now: dict[str, Any]) -> dict[str, Any
 
 def _clear(folder: Path) -> None:
     """Delete what a run leaves, its checkpoint first, and nothing else."""
-    for name in (CHECKPOINT, LOG, PROBE, CURVES, MODEL, TENSORBOARD):
+    for name in (CHECKPOINT, LOG, PROBE, CURVES, MODEL, START, TENSORBOARD):
         path = folder / name
         if path.exists() and not (folder / RUN).exists():
             raise OutputError(f"{path} is there, but no run ({RUN}): use another folder, or move it away")
@@ -138,11 +158,14 @@ def save_model(folder: Path, model: Pretraining) -> None:
         ModelError: a weight is not finite.
         OutputError: it cannot be written.
     """
-    target = folder / MODEL
+    _save(model.encoder, folder / MODEL)
+    save_workers(model.workers, folder / MODEL)
+
+
+def _save(encoder: PASE, target: Path) -> None:
     with explained(target):
         target.mkdir(exist_ok=True)
-    save_folder(model.encoder.config, model.encoder.state_dict(), target)
-    save_workers(model.workers, target)
+    save_folder(encoder.config, encoder.state_dict(), target)
 
 
 def _git_revision() -> str | None:

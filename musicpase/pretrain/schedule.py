@@ -3,10 +3,9 @@
 import math
 from dataclasses import replace
 
-from musicpase.errors import ConfigError
 from musicpase.pretrain.recipe import Recipe, TrainingRecipe
 
-__all__ = ["check_warmup", "learning_rate", "prolongs"]
+__all__ = ["learning_rate", "prolongs"]
 
 
 def learning_rate(step: int, steps: int, recipe: TrainingRecipe) -> float:
@@ -34,20 +33,6 @@ def _within_cycle(step: int, steps: int, recipe: TrainingRecipe) -> float:
         return recipe.learning_rate
     done = (step - recipe.warmup_steps) / max(1, steps - recipe.warmup_steps)
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
-def check_warmup(steps: int, recipe: TrainingRecipe) -> None:
-    """Refuse a warm-up that is longer than a cycle of the phase, `steps` long in all: it would never be at its rate.
-
-    Raises:
-        ConfigError: it is.
-    """
-    cycle = math.ceil(steps / recipe.cycles)
-    if recipe.warmup_steps > cycle:
-        raise ConfigError(
-            f"training.warmup_steps is {recipe.warmup_steps}, but a cycle has {cycle} steps: it would never reach "
-            "the learning rate; lower it, or train for longer (training.epochs, data.crops_per_epoch)"
-        )
 
 
 def prolongs(longer: Recipe, shorter: Recipe) -> bool:

@@ -12,6 +12,7 @@ from musicpase.pretrain.checkpoint import Position
 from musicpase.pretrain.ground import Ground
 from musicpase.pretrain.model import Pretraining, build_model
 from musicpase.pretrain.recipe import Recipe
+from musicpase.pretrain.run import START
 from musicpase.pretrain.stopwatch import Stopwatch
 from musicpase.pretrain.weighting import FixedWeights, UncertaintyWeights, Weighting, equal_weights
 
@@ -20,7 +21,7 @@ __all__ = ["Phase", "State", "begin_phase", "plan", "restore", "tensors_of", "up
 
 @dataclass(frozen=True)
 class Phase:
-    """One training from scratch."""
+    """One training from the initial weights."""
 
     name: str
     epochs: int
@@ -58,7 +59,8 @@ def begin_phase(ground: Ground, phase: Phase, position: Position) -> State:
         weighting = UncertaintyWeights(ground.workers)
     else:
         weighting = FixedWeights(position.weights or equal_weights(ground.workers))
-    model = build_model(ground.recipe, weighting, ground.statistics).to(team.device)
+    start = ground.folder / START if ground.recipe.model.start else None
+    model = build_model(ground.recipe, weighting, ground.statistics, start).to(team.device)
     wrapped = team.wrap(model)
     optimizer = torch.optim.AdamW(
         list(model.parameters()), settings.learning_rate, weight_decay=settings.weight_decay, fused=True

@@ -14,7 +14,7 @@ STEPS = (0.25, 0.25, 0.5, 0.5, 1.0, 1.5)  # quarters between two notes
 
 
 def arrange_singles(rng: np.random.Generator, quarters: float, tempo: float) -> Score:
-    """Sources drawn from all of General MIDI, its noises too, from a kit, or made up; no two sound together."""
+    """Sources drawn from all of General MIDI, its noises too, from a kit, or made up; no two are played together."""
     kit = Part([], int(rng.choice(KITS)), drums=True, level=float(rng.uniform(0.6, 1.0)))
     score, start, beat = Score([kit], tempo), 0.0, tempo / 60
     while start < quarters and len(score.parts) <= SOURCES:

@@ -128,7 +128,7 @@ def test_accompaniments_stay_in_time_and_harmony(renderer: Any, bar: float) -> N
             assert note.pitch % 12 in {pitch for classes in around for pitch in classes}
 
 
-def test_single_sources_sound_one_at_a_time(renderer: Any) -> None:
+def test_single_sources_are_played_one_at_a_time(renderer: Any) -> None:
     programs, strokes = set(), set()
     for seed in range(40):
         score = renderer.singles.arrange_singles(rng(seed), 60.0, 90.0)

@@ -410,21 +410,6 @@ def test_the_saved_model_loads(tmp_path: Path, corpus: Corpus) -> None:
     assert np.linalg.norm(row - exact) < 0.01 * np.linalg.norm(exact)  # it was saved in fp16
 
 
-def test_training_starts_with_the_weights_that_the_recipe_names(tmp_path: Path, corpus: Corpus) -> None:
-    first = train_into(tmp_path / "first", small_recipe(), corpus) / "model"
-    still = {"epochs": 1, "learning_rate": 1e-12}
-    for mode in ("equal", "reweighted"):
-        recipe = small_recipe(
-            model={"start": str(first)}, training=still, weighting={"mode": mode, "equal_epochs": 1}
-        )
-        begun = train_into(tmp_path / mode, recipe, corpus) / "model"
-        start, end = (dict(musicpase.load_module(folder)[0].named_parameters()) for folder in (first, begun))
-        assert all(torch.allclose(end[name], weight, atol=1e-6) for name, weight in start.items())
-    other = small_recipe(model={"start": str(first), "encoder": "pase"})
-    with pytest.raises(ConfigError, match="another encoder than the recipe's"):
-        train_into(tmp_path / "other", other, corpus)
-
-
 @pytest.mark.parametrize("encoder", ["pase", "paseplus"])
 @pytest.mark.parametrize("workers", ["W", "L", "M", "C", "T", "WLPMCT"])
 @pytest.mark.parametrize("mode", ["equal", "uncertainty"])
