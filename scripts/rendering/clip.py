@@ -9,20 +9,18 @@ import numpy as np
 from .arrange import arrange_loop, arrange_score, arrange_synth, arrange_tune, perform
 from .effects import RATE, finish
 from .score import Score
-from .singles import arrange_singles
 from .tunes import read_score
 
 __all__ = ["KINDS", "Clip", "Library", "duration_of", "render_clip"]
 
 # fmt: off
 KINDS = {  # kind of clip: how often it is drawn, and the collections its piece is drawn from
-    "tune":     (0.26, ("cre",)),
-    "composed": (0.16, ("openscore_lieder", "openscore_lieder", "openscore_quartets")),
-    "game":     (0.09, ("freedoom",)),
-    "groove":   (0.05, ("groove",)),
-    "loop":     (0.12, ()),
-    "synth":    (0.07, ()),
-    "single":   (0.25, ()),
+    "tune":     (0.36, ("cre",)),
+    "composed": (0.22, ("openscore_lieder", "openscore_lieder", "openscore_quartets")),
+    "game":     (0.12, ("freedoom",)),
+    "groove":   (0.06, ("groove",)),
+    "loop":     (0.16, ()),
+    "synth":    (0.08, ()),
 }
 # fmt: on
 SHORTEST, LONGEST = 20.0, 40.0  # seconds
@@ -111,9 +109,6 @@ def compose(library: Library, kind: str, seconds: float, rng: np.random.Generato
     if kind == "synth":
         tempo = float(rng.uniform(60, 170))
         return arrange_synth(rng, seconds * tempo / 60 + 4, tempo), ()
-    if kind == "single":
-        tempo = float(rng.uniform(60, 140))
-        return arrange_singles(rng, seconds * tempo / 60, tempo), ()
     pieces = []
     collections = KINDS[kind][1]
     if collections:

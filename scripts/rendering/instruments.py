@@ -32,7 +32,6 @@ POOLS: dict[str, tuple[tuple[int, int], ...]] = {
     "low": plain(32, 33, 42, 43, 58, 67, 70),
     "drone": plain(20, 21, 43, 48, 104, 109),
     "any": plain(*range(115)),
-    "every": plain(*range(128)),  # with the drums and noises at the end of the list
 }
 # Comfortable range of the eight programs of each General MIDI family, as MIDI pitches...
 FAMILY_RANGES = (

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Contents", "Outcome", "Production", "clip_count", "contents", "produce"]
 
-VERSION = 2  # of what a seed and a number give; in every file's name, so that no corpus mixes two
+VERSION = 1  # of what a seed and a number give; in every file's name, so that no corpus mixes two
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 TICKS = 480
 MODULES = (
     *("accompany", "arrange", "attribution", "clip", "download", "effects", "harmony", "instruments", "musicxml"),
-    *("oscillators", "production", "score", "singles", "soundfonts", "sources", "tunes"),
+    *("oscillators", "production", "score", "soundfonts", "sources", "tunes"),
 )
 
 
