@@ -90,7 +90,7 @@ def test_a_recipe_of_the_package(run: Run, tmp_path: Path) -> None:
     outcome = run("train", "tinny")
     assert (outcome.code, len(outcome.lines)) == (2, 1)
     assert outcome.err.startswith(
-        "musicpase: error: no recipe is called 'tinny' (did you mean 'tiny'?): there are pase,"
+        "musicpase: error: no recipe is called 'tinny' (did you mean 'tiny'?): there are adapt, pase,"
     )
 
 
