@@ -34,6 +34,7 @@ class Augmentation:
         mix: Mixed with another crop of the batch.
         filter: Filtered: peak, shelf, low-pass or high-pass.
         reverberation: Put into a room.
+        level: Heard louder or softer than it is.
 
     Raises:
         ConfigError: A probability is not one.
@@ -44,6 +45,7 @@ class Augmentation:
     mix: float = 0.0
     filter: float = 0.0
     reverberation: float = 0.0
+    level: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -58,6 +60,9 @@ SEMITONES = (-1.0, 1.0)
 
 GAIN_DB = (-12.0, 6.0)
 """Gain [dB]; upwards as far as full scale allows."""
+
+LEVEL_DB = (-18.0, 6.0)
+"""Gain of what the encoder hears [dB]; upwards as far as full scale allows."""
 
 MIX_SNR_DB = (5.0, 20.0)
 """Power of a crop over that of the crop mixed to it [dB]: the crop always stays in front."""
@@ -105,13 +110,12 @@ def vary(waveform: Tensor, settings: Augmentation, generator: Generator) -> Tens
         semitones = _uniform(len(rows), SEMITONES, generator).tolist()
         waveform = _replace(waveform, rows, transpose(waveform[rows], [2 ** (s / 12) for s in semitones]))
     if rows := _draw_rows(len(waveform), settings.gain, generator):
-        gain = 10 ** (_uniform(len(rows), GAIN_DB, generator) / 20)
-        waveform = _replace(waveform, rows, waveform[rows] * gain.to(waveform)[:, None])
+        waveform = _amplify(waveform, rows, _uniform(len(rows), GAIN_DB, generator))
     return waveform
 
 
 def distort(waveform: Tensor, settings: Augmentation, generator: Generator) -> Tensor:
-    """Spoil what the encoder hears: other music, then a filter, then a room; all else as for `vary`."""
+    """Spoil what the encoder hears: other music, a filter, a room, then its level; all else as for `vary`."""
     count = len(waveform)
     if count > 1 and (rows := _draw_rows(count, settings.mix, generator)):
         steps = torch.randint(1, count, (len(rows),), generator=generator)
@@ -127,6 +131,8 @@ def distort(waveform: Tensor, settings: Augmentation, generator: Generator) -> T
         noise = torch.randn(len(rows), _ROOM_TAIL, generator=generator)
         room = room_response(noise, decay_s, direct_db).to(waveform.device)
         waveform = _replace(waveform, rows, convolve(waveform[rows], room))
+    if rows := _draw_rows(count, settings.level, generator):
+        waveform = _amplify(waveform, rows, _uniform(len(rows), LEVEL_DB, generator))
     return waveform
 
 
@@ -238,6 +244,10 @@ def _draw_filter(generator: Generator) -> tuple[list[float], list[float]]:
     gain_db = FILTER_GAIN_DB[0] + gain_db * (FILTER_GAIN_DB[1] - FILTER_GAIN_DB[0])
     q = PEAK_Q[0] * (PEAK_Q[1] / PEAK_Q[0]) ** q if kind == "peaking" else math.sqrt(0.5)
     return biquad(kind, low * (high / low) ** place / SAMPLE_RATE, gain_db, q)
+
+
+def _amplify(waveform: Tensor, rows: list[int], gain_db: Tensor) -> Tensor:
+    return _replace(waveform, rows, waveform[rows] * (10 ** (gain_db / 20)).to(waveform)[:, None])
 
 
 def _replace(waveform: Tensor, rows: list[int], changed: Tensor) -> Tensor:

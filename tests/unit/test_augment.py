@@ -15,8 +15,8 @@ from musicpase.pretrain.augment import Augmentation, distort, vary
 from musicpase.pretrain.biquads import KINDS, biquad, response
 
 RATE, SAMPLES = 16_000, 48_000
-ALL = Augmentation(1.0, 1.0, 1.0, 1.0, 1.0)
-NAMES = ("transpose", "gain", "mix", "filter", "reverberation")
+ALL = Augmentation(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+NAMES = ("transpose", "gain", "mix", "filter", "reverberation", "level")
 
 
 def seeded(seed: int = 0) -> Generator:
@@ -82,6 +82,17 @@ def test_gain_is_in_decibels() -> None:
     assert gain_db.mean().item() == pytest.approx(-3, abs=1)
     factor = 10 ** (gain_db / 20)
     assert torch.allclose(varied, waveform * factor[:, None], atol=1e-6)
+
+
+def test_level_changes_what_is_heard_and_not_the_clean_crop() -> None:
+    waveform = noise(300, samples=500, level=0.02)
+    settings = Augmentation(level=1.0)
+    assert torch.equal(vary(waveform, settings, seeded()), waveform)
+    heard = distort(waveform, settings, seeded())
+    level_db = power_db(heard) - power_db(waveform)
+    assert -18 <= level_db.min() < -17
+    assert 5 < level_db.max() <= 6
+    assert torch.allclose(heard, waveform * (10 ** (level_db / 20))[:, None], atol=1e-6)
 
 
 @pytest.mark.parametrize("semitones", [-1.0, -0.37, 0.0, 0.5, 1.0])

@@ -31,7 +31,7 @@ EVERYTHING: Mapping[str, Mapping[str, Any]] = {
         "precision": "fp32",
     },
     "weighting": {"mode": "reweighted", "equal_epochs": 2},
-    "augmentation": {"transpose": 0.5, "gain": 0.5, "mix": 0.5, "filter": 0.5, "reverberation": 0.5},
+    "augmentation": {"transpose": 0.5, "gain": 0.5, "mix": 0.5, "filter": 0.5, "reverberation": 0.5, "level": 0.5},
     "probe": {"every": 2},
 }
 UNCERTAIN: Mapping[str, Mapping[str, Any]] = {

@@ -28,7 +28,7 @@ from musicpase.pretrain.weighting import UncertaintyWeights
 from musicpase.workers import Targets
 from tests.small_runs import ALONE, flat, narrow, rows, small_recipe, state_of, train_into, write_corpus, write_labels
 
-ALL_OF_IT = {"transpose": 1.0, "gain": 1.0, "mix": 1.0, "filter": 1.0, "reverberation": 1.0}
+ALL_OF_IT = {"transpose": 1.0, "gain": 1.0, "mix": 1.0, "filter": 1.0, "reverberation": 1.0, "level": 1.0}
 STEPS = 3  # per epoch of the small recipe
 
 
@@ -97,7 +97,7 @@ def test_the_encoder_hears_distorted_crops_and_predicts_undistorted_ones(
     train_into(tmp_path / "plain", with_waveform(), corpus)
     plain = [target for _, target in heard.train]
     heard.train.clear()
-    distortion = {"mix": 1.0, "filter": 1.0, "reverberation": 1.0}
+    distortion = {"mix": 1.0, "filter": 1.0, "reverberation": 1.0, "level": 1.0}
     train_into(tmp_path / "distorted", with_waveform(augmentation=distortion), corpus)
     for (waveform, target), clean in zip(heard.train, plain, strict=True):
         assert torch.equal(target, clean)
