@@ -58,11 +58,11 @@ RECORDS = (
     ModelRecord(
         name=DEFAULT_MODEL,
         trained=True,
-        sha256="7eb611f497e9dd08771775fd1947fc7f9abc132218bc5a3fe409f6d0e63a414b",
+        sha256="ad2c351a7e167d59fda625b44df22de3e5f6bda84959a6fda366056028557d0c",
         licence="CC-BY-4.0",
         source="trained by the developers of musicpase; model_card.md tells how",
-        training_data="18.6 h of music: CC0 and CC-BY recordings, and renderings of CC0, CC-BY and BSD-3 scores",
-        recipe="release.toml",
+        training_data="27.6 h of music: CC0 and CC-BY recordings, and renderings of CC0, CC-BY and BSD-3 scores",
+        recipe="release3.toml",
     ),
     ModelRecord(
         name="paseplus-untrained",

@@ -51,6 +51,7 @@ from musicpase.pretrain.probe import embed_clips
 from musicpase.weights import weights_bytes
 
 CHUNK = 64  # clips decoded and embedded at a time
+LEVEL = 0.1  # root mean square of clips at one level
 MFCC_PLAIN, MFCC, UNTRAINED = "MFCC mean, deviation", "MFCC statistics", "untrained encoder"
 MFCC_COLUMNS = 2 * FeatureConfig().n_mfcc  # without the deviations of the changes
 
@@ -79,6 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
         members[name] = [trained(name, options.precision)]
         if options.deviations:
             members[f"{name}, mean, deviation"] = [trained(name, options.precision, deviations=True)]
+    if options.one_level:
+        encoders = [name for name in members if name not in (MFCC_PLAIN, MFCC)]
+        members |= {f"{name}, one level": [at_one_level(member) for member in members[name]] for name in encoders}
     results = {
         "musicpase": __version__,
         "protocol": PROTOCOL,
@@ -104,6 +108,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--precision", default="auto", help="of the encoders: auto, fp32 or bf16")
     parser.add_argument(
         "--deviations", action="store_true", help="score each MODEL's means and deviations over time, too"
+    )
+    parser.add_argument(
+        "--one-level", action="store_true", help="score every encoder on clips brought to one level, too"
     )
     options = parser.parse_args(arguments)
     options.precision = pick_precision(options.precision, pick_device("cpu"))
@@ -131,6 +138,16 @@ def trained(name: str, precision: str, *, deviations: bool = False) -> Member:
     if deviations:
         return Member(f"{identity} mean, deviation", moments)
     return Member(identity, lambda clips: encoder.embed(list(clips), SAMPLE_RATE))
+
+
+def at_one_level(member: Member) -> Member:
+    """The same of clips whose root mean square is `LEVEL`; silence stays silence."""
+
+    def levelled(clips: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        squares = (float(np.mean(np.square(clip, dtype=np.float64))) for clip in clips)
+        return [clip * np.float32(LEVEL / max(square**0.5, 1e-9)) for clip, square in zip(clips, squares, strict=True)]
+
+    return Member(f"{member.identity} one level {LEVEL}", lambda clips: member.embed(levelled(clips)))
 
 
 def score_set(one: ScoreSet, members: dict[str, list[Member]], cache: Path) -> dict[str, Any]:
