@@ -23,6 +23,7 @@ repeated, or extended by one more model, computes what is new.
 import argparse
 import hashlib
 import json
+import math
 import sys
 import time
 import warnings
@@ -143,11 +144,12 @@ def trained(name: str, precision: str, *, deviations: bool = False) -> Member:
 def at_one_level(member: Member) -> Member:
     """The same of clips whose root mean square is `LEVEL`; silence stays silence."""
 
-    def levelled(clips: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        squares = (float(np.mean(np.square(clip, dtype=np.float64))) for clip in clips)
-        return [clip * np.float32(LEVEL / max(square**0.5, 1e-9)) for clip, square in zip(clips, squares, strict=True)]
+    def levelled(clip: NDArray[np.float32]) -> NDArray[np.float32]:
+        size = math.sqrt(np.mean(np.square(clip, dtype=np.float64)))
+        return clip * np.float32(LEVEL / max(size, 1e-9))
 
-    return Member(f"{member.identity} one level {LEVEL}", lambda clips: member.embed(levelled(clips)))
+    identity = f"{member.identity} one level {LEVEL}"
+    return Member(identity, lambda clips: member.embed([levelled(clip) for clip in clips]))
 
 
 def score_set(one: ScoreSet, members: dict[str, list[Member]], cache: Path) -> dict[str, Any]:

@@ -175,6 +175,18 @@ def test_moments_over_time(tmp_path: Path) -> None:
     assert (rows[:, width:] > 0).all()
 
 
+def test_clips_at_one_level(tmp_path: Path) -> None:
+    scores = module("scores")
+    plain = scores.trained(str(small_folder(tmp_path / "model")), "fp32")
+    level = scores.at_one_level(plain)
+    loud = np.random.default_rng(0).normal(0, 0.1, 1600).astype(np.float32)
+    rows = level.embed([loud, 0.01 * loud, 0 * loud])
+    np.testing.assert_allclose(rows[0], rows[1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(rows[2], plain.embed([0 * loud])[0])
+    first, second = plain.embed([loud, 0.01 * loud])
+    assert level.identity != plain.identity and not np.allclose(first, second, rtol=1e-4, atol=1e-5)
+
+
 def test_a_set_that_is_not_there_is_named(tmp_path: Path) -> None:
     for name in module("sets").SETS:
         with pytest.raises(ConfigError, match=str(tmp_path)):
