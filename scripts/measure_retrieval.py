@@ -132,7 +132,7 @@ def versions(encoder: Encoder, waveform: Rows) -> Iterator[tuple[str, Rows]]:
         yield "FLAC, 16 bit", encoder.embed(load_audio(path)[0], SAMPLE_RATE)
     yield "0.5 s less at the start", encoder.embed(waveform[SAMPLE_RATE // 2 :], SAMPLE_RATE)
     yield "3 s less at the end", encoder.embed(waveform[: -3 * SAMPLE_RATE], SAMPLE_RATE)
-    for decibels in (-1, -3, -6):
+    for decibels in (-1, -3, -6, -12):
         yield f"{decibels} dB".replace("-", "−"), encoder.embed(waveform * 10 ** (decibels / 20), SAMPLE_RATE)
 
 
