@@ -62,7 +62,7 @@ RECORDS = (
         licence="CC-BY-4.0",
         source="trained by the developers of musicpase; model_card.md tells how",
         training_data="27.6 h of music: CC0 and CC-BY recordings, and renderings of CC0, CC-BY and BSD-3 scores",
-        recipe="release3.toml",
+        recipe="release.toml, release2.toml, release3.toml",
     ),
     ModelRecord(
         name="paseplus-untrained",

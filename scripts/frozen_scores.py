@@ -16,6 +16,8 @@ frame, the stronger baseline. All see the same clips, splits, probe and choices:
   clips that it was fitted on, drawn within each class; mean and standard deviation. A resample has 63 % of the
   different clips, so the mean lies below the score.
 
+`--deviations` and `--one-level` add what other pooling, and clips of one loudness, would change.
+
 Embeddings, statistics and predictions are kept under --cache by the content of weights and audio: a run that is
 repeated, or extended by one more model, computes what is new.
 """
@@ -142,7 +144,7 @@ def trained(name: str, precision: str, *, deviations: bool = False) -> Member:
 
 
 def at_one_level(member: Member) -> Member:
-    """The same of clips whose root mean square is `LEVEL`; silence stays silence."""
+    """The same of clips whose root mean square is `LEVEL`; peaks may exceed 1, silence stays silence."""
 
     def levelled(clip: NDArray[np.float32]) -> NDArray[np.float32]:
         size = math.sqrt(np.mean(np.square(clip, dtype=np.float64)))
@@ -206,7 +208,7 @@ def embed_cached(one: ScoreSet, member: Member, path: Path) -> Rows:
     rows: Rows = np.concatenate(parts)
     speed = seconds / (time.monotonic() - started)
     print(
-        f"{one.name}: {len(rows)} clips, {seconds:.0f} s, {speed:.0f} x real time, {member.identity[:40]}", flush=True
+        f"{one.name}: {len(rows)} clips, {seconds:.0f} s, {speed:.0f} x real time, {member.identity[:24]} ... {member.identity[-16:]}", flush=True
     )
     with atomic(path) as file:
         np.save(file, rows)
