@@ -207,9 +207,8 @@ def embed_cached(one: ScoreSet, member: Member, path: Path) -> Rows:
         seconds += sum(map(len, chunk)) / SAMPLE_RATE
     rows: Rows = np.concatenate(parts)
     speed = seconds / (time.monotonic() - started)
-    print(
-        f"{one.name}: {len(rows)} clips, {seconds:.0f} s, {speed:.0f} x real time, {member.identity[:24]} ... {member.identity[-16:]}", flush=True
-    )
+    name = f"{member.identity[:24]} ... {member.identity[-16:]}"
+    print(f"{one.name}: {len(rows)} clips, {seconds:.0f} s, {speed:.0f} x real time, {name}", flush=True)
     with atomic(path) as file:
         np.save(file, rows)
     return rows
